@@ -111,7 +111,7 @@ mod tests {
             (Ok(0), Some(100), None)
         );
         buckets.give_back("a");
-        assert_eq!(buckets.take("a"), Ok(1), "and tells how many were refused");
+        assert_eq!(buckets.take("a"), Ok(1), "and returns the number of refusals");
         buckets.spend("a");
         assert!(buckets.take("a").is_err());
     }

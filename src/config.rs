@@ -337,11 +337,11 @@ mod tests {
     fn every_default_is_sound_and_told_as_it_is() {
         let config = Config::load(&[], [], None).unwrap_or_else(|f| panic!("{f:?}"));
         assert_eq!(config.requests_per_second_max, REQUESTS_PER_SECOND);
-        for (setting, (name, told)) in SETTINGS.iter().zip(config.effective()) {
+        for (setting, (name, shown)) in SETTINGS.iter().zip(config.effective()) {
             assert_eq!(setting.name, name);
             let default = setting.default.replace("DATA_DIR/", "data/");
-            let told = if setting.is_secret() && told == "(not set)" { String::new() } else { told };
-            assert!(told == default || (told == "true" && default == "on"), "{name}: {told:?} for {default:?}");
+            let shown = if setting.is_secret() && shown == "(not set)" { String::new() } else { shown };
+            assert!(shown == default || (shown == "true" && default == "on"), "{name}: {shown:?} for {default:?}");
         }
     }
 
@@ -366,12 +366,12 @@ mod tests {
             ("TRUSTED_PROXIES", "10.0.0.0/8"),
             ("AUTH_SECRET_KEY", "a-secret-key-of-sessions"),
         ];
-        let told = Config::load(&[], pairs(&given), None).unwrap_or_else(|f| panic!("{f:?}")).effective();
-        assert!(told.iter().all(|(_, value)| value != "(not told)" && !value.contains("a-secret")), "{told:?}");
+        let shown = Config::load(&[], pairs(&given), None).unwrap_or_else(|f| panic!("{f:?}")).effective();
+        assert!(shown.iter().all(|(_, value)| value != "(not shown)" && !value.contains("a-secret")), "{shown:?}");
         assert!(
-            told.contains(&("TRUSTED_PROXIES", "10.0.0.0/8".into()))
-                && told.contains(&("METRICS_TOKEN", "(set)".into())),
-            "{told:?}"
+            shown.contains(&("TRUSTED_PROXIES", "10.0.0.0/8".into()))
+                && shown.contains(&("METRICS_TOKEN", "(set)".into())),
+            "{shown:?}"
         );
     }
 

@@ -329,7 +329,7 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("uptimemesh-foreign-{}", std::process::id()));
         public_dir(&dir).expect("a directory");
         let (file, link) = (dir.join("file"), dir.join("link"));
-        assert_eq!(read_untrusted(&file, 5).expect("nothing is no fault"), None);
+        assert_eq!(read_untrusted(&file, 5).expect("a missing file is not a fault"), None);
         write(&file, b"12345", PUBLIC).expect("a file");
         assert_eq!(read_untrusted(&file, 5).expect("it is small enough").as_deref(), Some("12345"));
         assert!(read_untrusted(&file, 4).is_err());
@@ -376,9 +376,9 @@ mod tests {
         private_dir(&dir).expect("a directory");
         let pipe = dir.join("pipe");
         rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
-        assert!(open_append(&pipe).is_err(), "nobody reads it");
+        assert!(open_append(&pipe).is_err(), "it has no reader");
         let mut reader = open_reader(&pipe);
-        let mut file = open_append(&pipe).expect("somebody reads it");
+        let mut file = open_append(&pipe).expect("it has a reader");
         let writing =
             crate::thread::spawn("writing", None, move || file.write_all(&vec![b'x'; BYTES]).expect("all is written"));
         let writing = writing.expect("a thread");

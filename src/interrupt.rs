@@ -33,6 +33,13 @@ impl Drop for AtInterrupt {
     }
 }
 
+/// Takes a step that must not follow the work of an interrupt, such as creating a directory that it has removed: while
+/// one is at work, this waits for the end of the process.
+pub fn before_interrupt<T>(step: impl FnOnce() -> T) -> T {
+    let _pending = lock(&PENDING);
+    step()
+}
+
 /// From here on an interrupt ends nothing: the result is about to be put into its place, which takes a moment.
 pub fn decide() {
     lock(&PENDING).is_decided = true;

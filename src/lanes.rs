@@ -88,13 +88,13 @@ mod tests {
     fn turns_come_in_order_and_not_too_many_wait() {
         let lanes = Arc::new(Lanes::new(1, 3));
         let first = lanes.enter("alice", PATIENCE).expect("a free lane");
-        let (told, order) = channel();
+        let (sender, order) = channel();
         let mut threads = Vec::new();
         for i in 0..3 {
-            let (waiting, told) = (Arc::clone(&lanes), told.clone());
+            let (waiting, sender) = (Arc::clone(&lanes), sender.clone());
             let work = move || {
                 let _turn = waiting.enter("alice", PATIENCE).expect("a turn");
-                told.send(i).expect("a reader");
+                sender.send(i).expect("a reader");
             };
             threads.push(spawn("turn", None, work).expect("a thread"));
             let end = Instant::now() + PATIENCE;

@@ -341,14 +341,14 @@ mod tests {
     fn who_asks_for_the_file_to_be_opened_again_does_not_wait_for_a_log_that_is_stuck() {
         let (queue, _stuck) = sync_channel(0);
         let logger = std::sync::Arc::new(Logger { queue, dropped: AtomicU64::new(0), reopen: AtomicBool::new(false) });
-        let (tell, told) = sync_channel(1);
+        let (sender, receiver) = sync_channel(1);
         let asking = std::sync::Arc::clone(&logger);
         spawn("asking", None, move || {
             asking.ask_to_reopen();
-            let _ = tell.send(());
+            let _ = sender.send(());
         })
         .expect("a thread");
-        assert!(told.recv_timeout(Duration::from_secs(30)).is_ok(), "it waits");
+        assert!(receiver.recv_timeout(Duration::from_secs(30)).is_ok(), "it waits");
         assert!(logger.reopen.load(Ordering::Relaxed), "and it is remembered");
     }
 }

@@ -9,10 +9,11 @@ use std::path::Path;
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// True for an invisible character: it changes the direction of a line, joins its characters, or hides in a name.
+/// Variation selectors are none: names in Japanese have them.
 pub fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Strips a UTF-8 byte order mark.

@@ -6,6 +6,10 @@ WHERE id > :after ORDER BY id LIMIT :limit
 -- name: count
 -- scan: old tokens are pruned, so there are few.
 SELECT count(*) FROM api_tokens
+-- name: page_of_owner
+-- scan: a user has at most 100 tokens.
+SELECT id, name, owner, role, expires_at, last_used_at, last_used_address, created_at, updated_at FROM api_tokens
+WHERE owner = :owner AND id > :after ORDER BY id LIMIT :limit
 -- name: count_of_owner
 SELECT count(*) FROM api_tokens WHERE owner = :owner
 -- name: by_id

@@ -26,7 +26,7 @@ UPDATE services SET description = :description, spec = :spec, generation = :gene
 WHERE id = :id
 -- name: count_made
 UPDATE services SET replicas_made = replicas_made + :made WHERE id = :id
--- name: set_rollout_told
+-- name: set_late_rollout
 UPDATE services SET rollout_told = :generation WHERE id = :id
 -- name: delete
 DELETE FROM services WHERE id = :id

@@ -37,7 +37,7 @@ pub fn of_identity(control_plane: &ControlPlane, dir: &Path, node_id: &NodeId) -
         Err(e) => return vec![Finding::fail("identity", Chain(&e).to_string(), rejoin)],
     };
     let reached: Vec<Reached> = control_plane.urls.iter().map(|url| reach(control_plane, &identity, url)).collect();
-    // By the control plane's clock, where it tells: this machine's own may be off, and then the certificate is not what
+    // By the control plane's clock, if it answered: this machine's own may be off, and then the certificate is not what
     // is wrong.
     let now = reached.iter().find_map(|(_, now)| *now).unwrap_or_else(clock::now);
     let paths = [dir.to_path_buf(), dir.join(KEY), dir.join(LEASE)];

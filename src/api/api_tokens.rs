@@ -28,6 +28,9 @@ pub const ROUTES: &[Route] = &[
         .conflicts("You have an API token of this name, or 100 tokens: delete one first.")
         .personal(),
     route(Delete, "/api-tokens/{token_id}", By(Admin, delete)).gives(204, "").says("Revoke an API token."),
+    route(Get, "/auth/api-tokens", By(Viewer, list_own))
+        .gives(200, "[ApiToken]")
+        .says("List your own API tokens, without their secrets."),
     route(Post, "/auth/api-tokens", By(Viewer, create_own))
         .gives(201, "NewApiToken")
         .says("Create an API token of your own, with your role. Only this answer shows the secret.")
@@ -40,7 +43,7 @@ pub const ROUTES: &[Route] = &[
 
 fn list(app: &App, request: &Request, _: &User) -> Reply {
     let paging = paging(request)?;
-    Ok(page_of(request, &paging, &api_tokens::list(&app.control, &paging)?))
+    Ok(page_of(request, &paging, &api_tokens::list(&app.control, &paging, None)?))
 }
 
 // No Idempotency-Key: the answer would have to keep the secret.
@@ -56,6 +59,11 @@ fn create(app: &App, request: &Request, user: &User) -> Reply {
 fn delete(app: &App, request: &Request, _: &User) -> Reply {
     api_tokens::delete(&app.control, id_of(request, "token_id")?, None)?;
     Ok(Response::empty(204))
+}
+
+fn list_own(app: &App, request: &Request, user: &User) -> Reply {
+    let paging = paging(request)?;
+    Ok(page_of(request, &paging, &api_tokens::list(&app.control, &paging, Some(&user.name))?))
 }
 
 // It has the user's role: a token can never do more than its owner.

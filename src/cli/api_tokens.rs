@@ -1,10 +1,11 @@
 //! Commands about API tokens.
 
-use super::answers::{encoded, listed_at, remove};
+use super::answers::{encoded, listed, remove_by};
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{SIGN_IN, signed_in_as_person};
+use super::connect::{SIGN_IN, signed_in, signed_in_as_person};
 use super::output::{self, Kind, Table, column};
 use super::watch::WATCH;
+use crate::client::{Api, Called};
 use serde_json::json;
 
 const API_TOKENS: Table = Table {
@@ -49,7 +50,13 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 fn list(args: &Args) -> Result<(), Failure> {
-    listed_at(args, &API_TOKENS, "/api-tokens")
+    listed(args, &API_TOKENS, &|api, _| api.list(path(api)?))
+}
+
+/// Path of the tokens that this caller may list: all for an admin, else the caller's own.
+fn path(api: &Api) -> Called<&'static str> {
+    let me = api.get("/auth/me")?;
+    Ok(if me["role"] == "admin" { "/api-tokens" } else { "/auth/api-tokens" })
 }
 
 fn create(args: &Args) -> Result<(), Failure> {
@@ -60,5 +67,6 @@ fn create(args: &Args) -> Result<(), Failure> {
 }
 
 fn revoke(args: &Args) -> Result<(), Failure> {
-    remove(args, &format!("/api-tokens/{}", encoded(args.word(0))))
+    let api = signed_in(args)?;
+    remove_by(args, &api, &format!("{}/{}", path(&api)?, encoded(args.word(0))))
 }

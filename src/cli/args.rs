@@ -105,7 +105,7 @@ impl Command {
 pub struct Args {
     /// The name of the command as it was typed.
     pub called: String,
-    /// The words that are no options: first all of them, after `name_taken` those behind the command's name.
+    /// The words that are not options: first all of them, after `name_taken` those behind the command's name.
     pub words: Vec<String>,
     values: Vec<(String, String)>,
     /// Options that no command has, as they were typed.

@@ -1,4 +1,4 @@
-//! What `up` says once it runs: on a terminal for a person, elsewhere for readers of a log, and then without secrets.
+//! Output of `up` once it runs: on a terminal for a person, elsewhere for readers of a log, and then without secrets.
 
 use crate::client::{Api, Trust};
 use crate::error::Chain;

@@ -106,8 +106,7 @@ fn read(path: &str) -> Result<Dotenv, Failure> {
         .ok_or_else(|| Failure::Failed(format!("{path} is not there: name the settings file")))
 }
 
-/// The variables of ours whose values in the environment are no text: a default in their place would be another
-/// directory than the one meant.
+/// Our environment variables whose values are not text. A default in their place could name another directory.
 pub(super) fn unreadable_variables() -> Vec<String> {
     let is_ours = |name: &str| is_known(&name.to_ascii_uppercase());
     let bad = std::env::vars_os()

@@ -78,7 +78,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// The control plane, with nobody signed in.
+    /// The control plane, without signing in.
     pub fn api(&self) -> Result<Api, Failure> {
         let trust = match (&self.authority, &self.ca_pem) {
             (Some(authority), _) => {

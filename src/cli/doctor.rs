@@ -66,7 +66,7 @@ fn doctor(args: &Args) -> Result<(), Failure> {
             ),
         });
     }
-    tell(args, &findings)
+    report(args, &findings)
 }
 
 /// As root, becomes the owner of what is examined: the data directory, or on a machine without one the identity that is
@@ -248,7 +248,7 @@ fn without_fractions(text: &str) -> String {
 }
 
 /// Prints the findings; fails where one of them does.
-fn tell(args: &Args, findings: &[Finding]) -> Result<(), Failure> {
+fn report(args: &Args, findings: &[Finding]) -> Result<(), Failure> {
     let count = |level: Level| findings.iter().filter(|f| f.level == level).count();
     let (warnings, failures) = (count(Level::Warn), count(Level::Fail));
     if output::wants_json(args) {

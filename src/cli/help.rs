@@ -99,7 +99,7 @@ fn line(out: &mut String, name: &str, about: &str) {
     let _ = writeln!(out, "  {name:<NAME_COLUMNS$} {about}");
 }
 
-/// What `uptimemesh help NOUN` prints.
+/// Output of `uptimemesh help NOUN`.
 pub fn of_noun(noun: &str) -> String {
     let mut out = format!("usage: uptimemesh {noun} VERB [options]\n\nverbs:\n");
     verbs(&mut out, noun);
@@ -116,7 +116,7 @@ fn verbs(out: &mut String, noun: &str) {
     }
 }
 
-/// What `uptimemesh COMMAND --help` prints.
+/// Output of `uptimemesh COMMAND --help`.
 pub fn of_command(command: &Command) -> String {
     let argument = if command.argument.is_empty() { String::new() } else { format!(" {}", command.argument) };
     let mut out = format!("{}\n\nusage: uptimemesh {}{argument} [options]\n", command.about, command.name);

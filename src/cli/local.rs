@@ -27,7 +27,7 @@ pub struct Local {
 
 impl Local {
     /// Finds the credential of a server that runs on this machine: in the directory that is named, or else below the
-    /// current one, or else where the installed service has its data. One that this user may not read is none.
+    /// current one, or else where the installed service has its data. One that this user may not read does not count.
     pub fn find(args: &Args) -> Option<Local> {
         let env = std::env::var("DATA_DIR").ok().filter(|dir| !dir.is_empty());
         if let Some(dir) = args.get("data-dir").map(str::to_string).or(env) {
@@ -60,7 +60,7 @@ impl Local {
         normal(&self.credential.url) == normal(url)
     }
 
-    /// The server, with nobody signed in.
+    /// The server, without signing in.
     pub fn api(&self) -> Result<Api, String> {
         let trust = self.credential.authority.clone().map(|authority| Trust::Pinned(vec![authority]));
         let file = self.dir.join(FILE);

@@ -358,7 +358,7 @@ fn not_revoked(context: &Context, failure: &Failure) -> Failure {
     if matches!(failure, Failure::Unreachable(_)) { Failure::Unreachable(why) } else { Failure::Failed(why) }
 }
 
-/// Revokes a context's token. One that has ended already is no error.
+/// Revokes a context's token. It is not an error if the token has ended already.
 fn revoke(context: &Context) -> Result<(), Failure> {
     match context.signed_in()?.delete(&own_token(&context.token_id)) {
         Err(CallError::Refused { status: 401 | 404, .. }) => Ok(()),

@@ -1,4 +1,4 @@
-//! Names of commands: which command the first words of a line mean, and what was meant by a word that is none.
+//! Names of commands: which command the first words of a line mean, and what a mistyped word may mean.
 
 use super::args::Command;
 use super::commands;

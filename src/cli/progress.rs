@@ -38,7 +38,7 @@ impl Line {
             return;
         }
         let mut err = io::stderr().lock();
-        // Where stderr is closed the wait goes on.
+        // The wait continues even if stderr is closed.
         let _ = if self.is_terminal {
             let elapsed = format!(" ({})", elapsed(self.began.elapsed()));
             let room = columns().saturating_sub(elapsed.len() + 1);
@@ -92,7 +92,7 @@ impl Progress {
         Ok(progress)
     }
 
-    /// Shows what is waited for; the same text again is no news.
+    /// Shows what is waited for; the same text is shown once.
     pub fn say(&self, text: &str) {
         let mut line = lock(&self.line);
         let text = output::ascii(text);

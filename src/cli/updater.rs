@@ -1,5 +1,5 @@
 //! Updating this machine's program. The work is done by `ops/node-update.sh`, which is a part of this program: what
-//! replaces and puts back a program must work also where that program does not, so there is one of it, outside.
+//! replaces and restores a program must work even where that program does not, so it is a script outside.
 
 use super::answers::shown;
 use super::args::{Args, Command, Failure, Opt, command, opt};

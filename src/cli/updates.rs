@@ -4,7 +4,7 @@ use super::answers::{encoded, listed_at, said, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::connect::{SIGN_IN, signed_in};
 use super::output::{Kind, Table, column, made};
-use super::waiting::{self, State, TIMEOUT};
+use super::waiting::{self, LONG_TIMEOUT, State};
 use super::watch::WATCH;
 use crate::client::{Api, Called};
 use serde_json::{Value, json};
@@ -46,7 +46,7 @@ const START: &[Opt] = &[
     opt("wait-seconds", "SECONDS", "between one ring's end and the next one's begin (default 600)"),
     opt("lost-max", "N", "nodes that may fail or be lost before it halts (default 0)"),
     opt("wait", "", "wait until every ring is updated"),
-    TIMEOUT,
+    LONG_TIMEOUT,
 ];
 
 /// Every command of this file.
@@ -75,7 +75,7 @@ fn start(args: &Args) -> Result<(), Failure> {
         "version": args.word(0), "channel": args.get("channel"), "ring_label": args.get("ring-label"), "rings": rings,
         "wait_seconds": args.int("wait-seconds", 600), "lost_max": args.int("lost-max", 0),
     });
-    let limit = waiting::limit(args);
+    let limit = waiting::long_limit(args);
     let mut api = signed_in(args)?;
     let mut update = api.post("/updates", &body)?;
     if args.has("wait") {

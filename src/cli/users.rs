@@ -149,9 +149,10 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
     } else {
         format!("The new password of {name} is {password}")
     };
-    output::print(&match is_new {
-        true => format!("{said}\nThere was no user of this name: {name} is a new admin.\n"),
-        false => format!("{said}\nEvery session and API token of this user has ended.\n"),
+    output::print(&if is_new {
+        format!("{said}\nThis user did not exist: {name} is a new admin.\n")
+    } else {
+        format!("{said}\nEvery session and API token of this user has ended.\n")
     });
     Ok(())
 }

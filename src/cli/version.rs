@@ -9,7 +9,7 @@ use serde_json::json;
 /// Options of `version`.
 const VERSION: &[Opt] = &[opt("verbose", "", "print what it was built from, too; JSON always has it")];
 
-/// What `ops/build-release.sh` says of the build; any other build does not know it.
+/// Facts about the build from `ops/build-release.sh`; other builds have none.
 const COMMIT: Option<&str> = option_env!("UPTIMEMESH_COMMIT");
 const COMPILER: Option<&str> = option_env!("UPTIMEMESH_RUSTC");
 const PROFILE: Option<&str> = option_env!("UPTIMEMESH_PROFILE");

@@ -33,9 +33,21 @@ pub enum State<T> {
     Failed(Failure),
 }
 
+/// Option of commands whose work takes hours.
+pub const LONG_TIMEOUT: Opt = opt("timeout", "SECONDS", "longest wait (default 86400)");
+
 /// Longest wait, by `--timeout`. Faults are noted.
 pub fn limit(args: &Args) -> Duration {
-    let seconds = args.int("timeout", LIMIT_S);
+    limit_or(args, LIMIT_S)
+}
+
+/// The same for work that takes hours.
+pub fn long_limit(args: &Args) -> Duration {
+    limit_or(args, LIMIT_MAX_S)
+}
+
+fn limit_or(args: &Args, default_s: i64) -> Duration {
+    let seconds = args.int("timeout", default_s);
     if !(0..=LIMIT_MAX_S).contains(&seconds) {
         args.fault(format!("--timeout must be 0 to {LIMIT_MAX_S} seconds, not {seconds}"));
     }

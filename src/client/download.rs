@@ -18,8 +18,8 @@ const DOWNLOAD_TIME: Duration = Duration::from_secs(1800);
 /// Hosts of releases send on to where the file is.
 const REDIRECTS_MAX: u32 = 5;
 
-/// Writes what a URL gives to a file; an answer of more than so many bytes is an error. Who the host is does not matter
-/// for whether the file is believed, but over `https` the authorities of the system must know it.
+/// Downloads a URL to a file; an answer of more than `bytes_max` bytes is an error. Callers check the file itself, so
+/// any host will do, but over `https` the authorities of the system must know it.
 pub fn download(url: &str, file: &Path, bytes_max: u64) -> Result<(), String> {
     let config = Agent::config_builder().max_redirects(REDIRECTS_MAX).timeout_connect(Some(CONNECT_TIME));
     let config = config.timeout_global(Some(DOWNLOAD_TIME)).build();

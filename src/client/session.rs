@@ -82,7 +82,7 @@ impl Api {
         }
     }
 
-    /// Signs in again with the password of before; false if there was none.
+    /// Signs in again with the last password; false if no password was used.
     pub fn sign_in_again(&mut self) -> Called<bool> {
         match self.credentials.clone() {
             Some((username, password)) => self.sign_in(&username, &password).map(|()| true),
@@ -130,7 +130,7 @@ impl Drop for Api {
         }
         if let Ok(request) = self.request("GET", "/auth/logout", None, &[]) {
             let request = self.agent.configure_request(request).timeout_global(Some(SIGN_OUT_TIME)).build();
-            // Where nobody answers, it ends when nobody has used it for long enough.
+            // If the server does not answer, the session expires unused.
             let _ = self.agent.run(request);
         }
     }

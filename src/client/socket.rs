@@ -10,8 +10,8 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-/// A silent connection is asked whether its other end is there after this, and in this interval from then on: below the
-/// time after which routers forget one, and not often enough to wake a phone line for nothing.
+/// Time after which a silent connection is probed, and the interval of further probes: below the time after which
+/// routers forget a connection, and not often enough to wake a phone line for nothing.
 const ALIVE_IDLE: Duration = Duration::from_secs(15);
 const ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const ALIVE_PROBES: u32 = 3;

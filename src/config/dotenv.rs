@@ -186,7 +186,7 @@ fn entry(line: &str) -> std::result::Result<Option<Entry>, String> {
     Ok(Some(Entry { name, value, seems_expanded }))
 }
 
-/// True for characters that editors do not show, so that a reader cannot tell whether they belong to a value: controls,
+/// True for characters that editors do not show, so that a reader cannot see whether they belong to a value: controls,
 /// spaces of other scripts, marks.
 fn is_unseen(c: char) -> bool {
     let space = c.is_whitespace() && !BLANK.contains(&c);

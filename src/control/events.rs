@@ -69,8 +69,8 @@ impl Readers {
         bells.iter().for_each(Bell::ring);
     }
 
-    /// Admits another reader. One address may not have so many readers that others there find no connection for
-    /// anything else.
+    /// Admits another reader. One address may not have `max` or more readers, so that others there find a
+    /// connection for anything else.
     fn begin(self: &Arc<Self>, address: IpAddr, max: usize) -> Result<Reading> {
         let mut all = lock(&self.0);
         let count = all.by_address.entry(address).or_default();

@@ -100,7 +100,7 @@ impl Ca {
 
     /// The same, with a validity that starts at `from`.
     pub fn create_from(dir: &Path, kind: &Kind, from: Timestamp) -> Result<Ca> {
-        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).doing("make the authority's key")?;
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).doing("create the authority's key")?;
         let mut params = authority_params(kind, from, Duration::from_secs(CA_YEARS * 365 * 86_400));
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let cert_pem = params.self_signed(&key).doing("sign the authority's certificate")?.pem();
@@ -239,7 +239,7 @@ pub struct NodeKey(KeyPair);
 impl NodeKey {
     /// Generates a key.
     pub fn generate() -> Result<NodeKey> {
-        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(NodeKey).doing("make a node key")
+        KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map(NodeKey).doing("create a node key")
     }
 
     /// Reads a key from PKCS#8 in PEM.
@@ -254,7 +254,7 @@ impl NodeKey {
 
     /// A certificate signing request of this node with these alternative names (addresses are recognised).
     pub fn csr_pem(&self, node_id: &str, names: &[String]) -> Result<String> {
-        let doing = "make a certificate signing request";
+        let doing = "create a certificate signing request";
         let mut params = CertificateParams::new(names.to_vec()).doing(doing)?;
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, node_id);

@@ -173,7 +173,7 @@ pub enum Trust {
     Cluster(String),
     /// The control plane of the cluster whose authority's certificate has one of these SHA-256 (hex).
     Pinned(Vec<String>),
-    /// Nobody yet: notes the SHA-256 (hex) of the authority by which a control plane proves itself, if one does, and
+    /// No server yet: notes the SHA-256 (hex) of the authority by which a control plane proves itself, if one does, and
     /// ends the handshake.
     Unknown(Arc<OnceLock<Option<String>>>),
 }
@@ -273,7 +273,7 @@ impl ServerCertVerifier for ControlPlane {
     signatures_by_algorithms!();
 }
 
-/// Believes nobody, and notes which authority would have to be believed.
+/// Trusts no server, and notes which authority would have to be believed.
 #[derive(Debug)]
 struct Onlooker {
     seen: Arc<OnceLock<Option<String>>>,

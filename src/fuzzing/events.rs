@@ -67,11 +67,11 @@ pub fn resume(bytes: &[u8]) {
 
     let here = Place { address: peer().ip(), is_local: true, direct: Some(peer().ip()) };
     let mut reader = Reader::begin(control, (String::new(), here), last_seen, filter.clone())
-        .expect("whatever is asked, there is a place to go on");
+        .expect("every request has a place to continue");
     let mut got = Vec::new();
     let mut rounds = 0;
     loop {
-        let frames = reader.next().expect("events can be read").expect("the server goes on");
+        let frames = reader.next().expect("events can be read").expect("the server keeps running");
         got.extend(frames.iter().map(|frame| frame.event.id.clone()));
         rounds += 1;
         // Events that do not match the filter are skipped: an empty round is not the end.

@@ -31,7 +31,7 @@ fn limits() -> Limits {
 }
 
 /// Text form of a head; a generated request id is left out, because it is always different.
-fn told(head: &Head, bytes: &[u8]) -> String {
+fn described(head: &Head, bytes: &[u8]) -> String {
     let r = &head.request;
     let given = r.headers.iter().any(|(n, v)| n.eq_ignore_ascii_case("x-request-id") && *v == r.request_id);
     assert!(
@@ -96,7 +96,7 @@ pub fn head(bytes: &[u8]) {
     }
     match (&at_once, &in_pieces) {
         (Parsed::Whole(a, used_a), Parsed::Whole(b, used_b)) => {
-            assert_eq!((told(a, bytes), used_a), (told(b, bytes), used_b))
+            assert_eq!((described(a, bytes), used_a), (described(b, bytes), used_b))
         }
         (Parsed::Partial, Parsed::Partial) => {}
         // If a head has two faults, pieces may reveal the other one first.
@@ -285,7 +285,7 @@ fn believed(lines: &str, peer: IpAddr) {
     assert_eq!(
         request.unnamed.is_some(),
         request.client == address::UNNAMED,
-        "whoever is not named is nobody in particular"
+        "a client without a name is the unnamed one"
     );
     let named = |name: &str| -> Vec<String> {
         let of_name = request.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));

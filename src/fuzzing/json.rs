@@ -12,7 +12,7 @@ use crate::model::release::{Manifest, Version};
 use serde_json::Value;
 
 /// Checks that faults are few, short, and valid JSON.
-fn told_faults(faults: &[FieldFault], length: usize) {
+fn check_faults(faults: &[FieldFault], length: usize) {
     assert!(faults.len() <= 101, "{} faults", faults.len());
     for fault in faults {
         let json = serde_json::to_string(fault).expect("a fault can be written as JSON");
@@ -66,16 +66,16 @@ pub fn fields(bytes: &[u8]) {
             read_all(&mut f);
             if let Err(e) = f.finish() {
                 let Error::Invalid(faults) = e else { panic!("{e:?}") };
-                told_faults(&faults, bytes.len());
+                check_faults(&faults, bytes.len());
             }
         }
-        Err(Error::Invalid(faults)) => told_faults(&faults, bytes.len()),
+        Err(Error::Invalid(faults)) => check_faults(&faults, bytes.len()),
         Err(e) => panic!("{e:?}"),
     }
     let mut f = Fields::of_query(form::parse(bytes));
     read_all(&mut f);
     if let Err(Error::Invalid(faults)) = f.finish() {
-        told_faults(&faults, bytes.len());
+        check_faults(&faults, bytes.len());
     }
 }
 
@@ -154,6 +154,6 @@ pub fn manifest(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let versions: Vec<Version> = text.lines().take(3).filter_map(Version::parse).collect();
     if let [a, b, c] = &versions[..] {
-        assert!(a.cmp(b) == b.cmp(a).reverse() && (a > b || b > c || a <= c), "the order of versions is none");
+        assert!(a.cmp(b) == b.cmp(a).reverse() && (a > b || b > c || a <= c), "versions have an order");
     }
 }

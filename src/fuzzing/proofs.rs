@@ -118,7 +118,7 @@ pub fn certificates(bytes: &[u8]) {
             for spki in pki::spki_of(der).into_iter().chain([der]) {
                 if let Some(key) = PublicKey::from_spki(spki) {
                     assert_eq!(key.spki_der(), spki);
-                    assert!(!key.verify(b"message", der), "what is no signature verifies");
+                    assert!(!key.verify(b"message", der), "an invalid signature verifies");
                 }
             }
         }

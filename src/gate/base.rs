@@ -23,8 +23,8 @@ pub(super) fn strip(control: &Control, tables: &[&'static [Route]], request: &mu
         log::warn!(target: "api", event = "proxy.prefix", prefix = prefix; "Ignored X-Forwarded-Prefix: it is not a \
             path like /mesh");
     }
-    // If a proxy publishes us below the name of one of our own paths, it has removed the base path itself: the two
-    // could not be told apart here.
+    // If a proxy publishes us below the name of one of our own paths, it has removed the base path itself: nothing here
+    // could distinguish the two.
     if !begins_like_ours(tables, &request.base) {
         let inside = base_path::inside(&request.path, &request.base).to_string();
         request.path = inside;

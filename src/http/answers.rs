@@ -40,7 +40,7 @@ impl Answers {
 
     /// Reserves memory for an answer; `None` if there is not enough now. An answer larger than a share is admitted if
     /// the caller holds nothing else, because it could never be admitted otherwise. An `owed` answer is counted but
-    /// never refused: it reports a completed action, and a caller that is asked to retry would repeat it.
+    /// never refused: it reports a completed action, and a caller that retried would repeat it.
     pub fn admit(self: &Arc<Answers>, caller: &str, bytes: usize, owed: bool) -> Option<Share> {
         let charged = if bytes <= FREE_BYTES { 0 } else { bytes };
         if charged > 0 {
@@ -92,7 +92,7 @@ mod tests {
             (0..2).map(|_| answers.admit("alice", large, false).expect("within the share")).collect();
         assert!(answers.admit("alice", large, false).is_none(), "more than a quarter");
         assert!(answers.admit("alice", small, false).is_some(), "what is small is free");
-        assert!(answers.admit("alice", large, true).is_some(), "what was done is told");
+        assert!(answers.admit("alice", large, true).is_some(), "a completed action is reported");
         let of_bob = answers.admit("bob", 250 << 10, false).expect("one answer that is more than a share");
         assert!(answers.admit("carol", 60 << 10, false).is_none(), "more than all may have");
         let of_carol = answers.admit("carol", large, false).expect("the rest");

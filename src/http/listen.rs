@@ -95,7 +95,7 @@ impl Front {
         spawn("http-parked", Some(SMALL_STACK_BYTES), move || looker.watch_parked())
             .doing("start the thread of parked connections")?;
         for listener in listeners {
-            let address = listener.local_addr().doing("ask for the address of a listener")?;
+            let address = listener.local_addr().doing("read the address of a listener")?;
             let shared = shared.clone();
             let thread = spawn("http-accept", Some(SMALL_STACK_BYTES), move || shared.accept(&listener))
                 .doing("start an accepting thread")?;

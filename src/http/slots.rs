@@ -43,7 +43,7 @@ const LEAVING_WAIT: Duration = Duration::from_millis(200);
 const CHANCE: Duration = Duration::from_millis(50);
 
 /// Minimum interval between reports of connections closed for others.
-const TELL_INTERVAL: Duration = Duration::from_secs(10);
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Priority of a connection, as its conversation learns it.
 #[derive(Default)]
@@ -119,7 +119,7 @@ struct State {
     leaving: HashSet<u64>,
     /// Connections closed since the last report, and the time of that report.
     closed: u64,
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 struct Open {
@@ -229,10 +229,10 @@ impl Slots {
     pub fn news(&self) -> Option<u64> {
         let mut state = lock(&self.state);
         let now = clock::tick();
-        if state.closed == 0 || state.told.is_some_and(|told| now.duration_since(told) < TELL_INTERVAL) {
+        if state.closed == 0 || state.reported.is_some_and(|at| now.duration_since(at) < REPORT_INTERVAL) {
             return None;
         }
-        state.told = Some(now);
+        state.reported = Some(now);
         Some(std::mem::take(&mut state.closed))
     }
 

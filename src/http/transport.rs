@@ -100,8 +100,8 @@ impl Transport {
         Transport::Fresh(Timed { socket: Arc::new(socket), end: clock::tick() })
     }
 
-    /// Waits for the first byte, which tells TLS from HTTP. A TLS hello is answered if there is a `tls` and the client
-    /// `may` start another handshake; without `tls` it is refused as an invalid request.
+    /// Waits for the first byte, which distinguishes TLS from HTTP. A TLS hello is answered if there is a `tls` and the
+    /// client `may` start another handshake; without `tls` it is refused as an invalid request.
     pub fn begin(self, tls: Option<&TlsSource>, handshake_time: Duration, may: impl FnOnce() -> bool) -> Begun {
         let Transport::Fresh(mut timed) = self else { return Begun::Speaks(self) };
         let mut first = [0];

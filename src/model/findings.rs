@@ -58,7 +58,7 @@ impl Finding {
         to_do: &str,
     ) -> Finding {
         let Some((begins, ends)) = valid else {
-            return Finding::fail(check, format!("{what} is no certificate"), to_do);
+            return Finding::fail(check, format!("{what} is not a certificate"), to_do);
         };
         if begins > now {
             let seen = format!("{what} is valid from {begins}, and it is {now} by this machine's clock");

@@ -291,7 +291,7 @@ mod tests {
         {
             let mut manifest = sound();
             manifest["expires"] = bad.into();
-            let faults = Manifest::parse(manifest.to_string().as_bytes()).expect_err("it is no moment");
+            let faults = Manifest::parse(manifest.to_string().as_bytes()).expect_err("it is not a moment");
             assert_eq!(faults, ["expires must be a moment such as 2026-11-28T12:00:00Z"], "{bad}");
         }
     }

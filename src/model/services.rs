@@ -29,7 +29,7 @@ pub struct Service {
     /// Number of replicas that the scheduler has ever created for it; never shown.
     pub replicas_made: i64,
     /// The generation whose rollout was reported late, or 0; never shown.
-    pub rollout_told: i64,
+    pub late_rollout: i64,
 }
 
 /// Includes warnings about the parts of its spec that were not understood, so that every answer shows them.

@@ -177,7 +177,8 @@ impl Policy {
         let int = |object: &Object, key: &str| object.get(key).and_then(count_of);
         let mode = scheduling.get("mode").and_then(Value::as_str).and_then(Mode::parse).unwrap_or(Mode::Replicated);
         if mode == Mode::PerNode && desired.is_some() {
-            read.warnings.push("the number of replicas is not asked for: spec.scheduling.mode is per_node".to_string());
+            read.warnings
+                .push("the desired number of replicas is ignored: spec.scheduling.mode is per_node".to_string());
         }
         let resources = spec.get("resources").and_then(Value::as_object).unwrap_or(&empty);
         Policy {

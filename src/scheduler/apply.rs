@@ -56,7 +56,7 @@ fn apply(write: &Write, action: &Action, generation: i64) -> Result<()> {
 /// Records an event for each late rollout, once.
 pub fn record_late_rollouts(write: &Write, view: &View, plans: &[Plan]) -> Result<()> {
     for (plan, rollout) in late(view, plans) {
-        services::set_rollout_told(write, &plan.service_id, plan.generation)?;
+        services::set_late_rollout(write, &plan.service_id, plan.generation)?;
         let fields = json!({
             "service_id": plan.service_id, "generation": plan.generation, "outdated": rollout.outdated,
             "pending": rollout.pending,
@@ -76,7 +76,7 @@ pub fn has_late_rollouts(view: &View, plans: &[Plan]) -> bool {
 fn late<'p>(view: &'p View, plans: &'p [Plan]) -> impl Iterator<Item = (&'p Plan, &'p Rollout)> {
     let waits =
         |plan: &'p Plan| plan.rollout.as_ref().filter(|r| r.waiting_seconds >= view.rollout_late_s).map(|r| (plan, r));
-    let recorded = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].rollout_told);
+    let recorded = |id: &ServiceId| view.service(id).map_or(0, |i| view.services[i].late_rollout);
     plans.iter().filter_map(waits).filter(move |(plan, _)| recorded(&plan.service_id) < plan.generation)
 }
 

@@ -70,7 +70,7 @@ impl Cluster {
             created_at: NOW,
             updated_at: NOW,
             replicas_made: 0,
-            rollout_told: 0,
+            late_rollout: 0,
         });
     }
 
@@ -487,7 +487,7 @@ fn rebalancing_evens_out_and_ends() {
         }
     }
     let plans = rebalance::plan(&c.view(), 5);
-    assert_eq!(said(&plans).len(), 5, "no more than asked for");
+    assert_eq!(said(&plans).len(), 5, "at most five");
     c.apply(&plans);
     let plans = rebalance::plan(&c.view(), 100);
     plan::check(&c.view(), &plans).expect("what is planned fits");
@@ -502,7 +502,7 @@ fn rebalancing_evens_out_and_ends() {
     c.services
         .iter_mut()
         .for_each(|s| drop(s.spec.insert("scheduling".into(), json!({"node_selector": {"role": "worker"}}))));
-    assert_eq!(said(&rebalance::plan(&c.view(), 100)).len(), 2, "empty nodes that do not suit are no obstacle");
+    assert_eq!(said(&rebalance::plan(&c.view(), 100)).len(), 2, "empty nodes that do not suit do not matter");
     assert_eq!(c.step(), [""; 0], "the scheduler leaves it so");
 }
 

@@ -76,7 +76,7 @@ pub struct ServiceView {
     /// Number of replicas that the scheduler has ever created for it.
     pub made: i64,
     /// The last generation whose rollout was recorded as late.
-    pub rollout_told: i64,
+    pub late_rollout: i64,
     /// Its replicas, by id.
     pub replicas: Vec<ReplicaView>,
 }
@@ -152,7 +152,7 @@ impl View {
                     generation: service.generation,
                     policy,
                     made: service.replicas_made,
-                    rollout_told: service.rollout_told,
+                    late_rollout: service.late_rollout,
                     replicas,
                 }
             })

@@ -46,11 +46,20 @@ pub fn holder(read: &Read, token_hash: &str) -> Result<Option<Holder>> {
     })
 }
 
-/// A page of tokens, by id.
-pub fn page(read: &Read, paging: &Paging) -> Result<Page<ApiToken>> {
+/// A page of tokens, by id; only those of this owner, if given.
+pub fn page(read: &Read, paging: &Paging, owner: Option<&UserName>) -> Result<Page<ApiToken>> {
     let (after, limit) = (paging.after.as_deref().unwrap_or(""), paging.limit as i64 + 1);
-    let items = read.rows(query!("api_tokens", "page"), named_params! { ":after": after, ":limit": limit }, token)?;
-    Ok(Page::cut(items, paging.limit, read.count(query!("api_tokens", "count"), &[])?, |t| t.id.as_str()))
+    let (items, total) = match owner {
+        Some(owner) => {
+            let params = named_params! { ":owner": owner, ":after": after, ":limit": limit };
+            (read.rows(query!("api_tokens", "page_of_owner"), params, token)?, count_of_owner(read, owner)?)
+        }
+        None => (
+            read.rows(query!("api_tokens", "page"), named_params! { ":after": after, ":limit": limit }, token)?,
+            read.count(query!("api_tokens", "count"), &[])?,
+        ),
+    };
+    Ok(Page::cut(items, paging.limit, total, |t| t.id.as_str()))
 }
 
 /// Number of a user's tokens.

@@ -143,12 +143,12 @@ mod tests {
         Connection::open(&path).and_then(|c| c.execute_batch("PRAGMA journal_mode = WAL")).expect("a database");
         let readers = Arc::new(Readers::open(&path, 1).expect("a pool"));
         let held = readers.take(Line::Usual).expect("the only one for all");
-        let (told, order) = channel();
+        let (sender, order) = channel();
         let mut threads = Vec::new();
         for i in 0..20 {
-            let (pool, told) = (Arc::clone(&readers), told.clone());
+            let (pool, sender) = (Arc::clone(&readers), sender.clone());
             let read =
-                move || pool.read(Line::Usual, QueryLog::default(), |_| Ok(told.send(i))).map(drop).expect("a read");
+                move || pool.read(Line::Usual, QueryLog::default(), |_| Ok(sender.send(i))).map(drop).expect("a read");
             threads.push(spawn("read", None, read).expect("a thread"));
             let end = Instant::now() + Duration::from_secs(30);
             while lock(&readers.0).usual.len() <= i {

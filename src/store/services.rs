@@ -30,7 +30,7 @@ fn service(row: &Row) -> rusqlite::Result<Service> {
         created_at: row.get(5)?,
         updated_at: row.get(6)?,
         replicas_made: row.get(9)?,
-        rollout_told: row.get(10)?,
+        late_rollout: row.get(10)?,
     })
 }
 
@@ -111,8 +111,8 @@ pub fn count_made(write: &Write, id: &ServiceId, made: i64) -> Result<()> {
 }
 
 /// Records that the late rollout of this generation was reported.
-pub fn set_rollout_told(write: &Write, id: &ServiceId, generation: i64) -> Result<()> {
-    write.run(query!("services", "set_rollout_told"), named_params! { ":id": id, ":generation": generation })?;
+pub fn set_late_rollout(write: &Write, id: &ServiceId, generation: i64) -> Result<()> {
+    write.run(query!("services", "set_late_rollout"), named_params! { ":id": id, ":generation": generation })?;
     write.changed();
     Ok(())
 }

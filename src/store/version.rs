@@ -20,7 +20,7 @@ impl Version {
         let connection = lock(&self.0);
         let mut statement = row::map_sqlite_error(
             connection.prepare_cached("PRAGMA data_version"),
-            "ask for the version of the database",
+            "read the version of the database",
         )?;
         row::map_sqlite_error(statement.query_row([], |row| row.get(0)), "read the version of the database")
     }

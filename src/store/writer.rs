@@ -39,7 +39,7 @@ struct Task<T, F> {
     result: Option<Result<T>>,
     /// The result for the caller. Beside the channel, not in it: a channel generates much code for each type.
     answer: Arc<Mutex<Option<Result<T>>>>,
-    tell: SyncSender<()>,
+    done: SyncSender<()>,
 }
 
 impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
@@ -64,19 +64,19 @@ impl<T: Send, F: FnOnce(&Write) -> Result<T> + Send> Job for Task<T, F> {
         };
         *lock(&self.answer) = Some(answer);
         // The caller may be gone.
-        let _ = self.tell.send(());
+        let _ = self.done.send(());
     }
 }
 
 /// A queued write.
 struct Pending<T> {
     answer: Arc<Mutex<Option<Result<T>>>>,
-    told: Receiver<()>,
+    done: Receiver<()>,
 }
 
 impl<T> Pending<T> {
     fn wait(self) -> Result<T> {
-        self.told.recv().map_err(|_| closed())?;
+        self.done.recv().map_err(|_| closed())?;
         lock(&self.answer).take().ok_or_else(closed)?
     }
 }
@@ -184,13 +184,13 @@ impl Writer {
     }
 
     fn enqueue<T: Send + 'static>(&self, f: impl FnOnce(&Write) -> Result<T> + Send + 'static) -> Result<Pending<T>> {
-        let (tell, told) = sync_channel(1);
+        let (sender, done) = sync_channel(1);
         let queue = lock(&self.queue).clone().ok_or_else(closed)?;
         let answer = Arc::new(Mutex::new(None));
         let (request_id, caller) = (logger::request_id(), caller::current());
-        let task = Task { work: Some(f), request_id, caller, result: None, answer: Arc::clone(&answer), tell };
+        let task = Task { work: Some(f), request_id, caller, result: None, answer: Arc::clone(&answer), done: sender };
         queue.send(Box::new(task)).map_err(|_| closed())?;
-        Ok(Pending { answer, told })
+        Ok(Pending { answer, done })
     }
 
     /// Refuses further writes and waits for the queued ones.

@@ -296,10 +296,10 @@ mod tests {
     fn a_link_in_the_way_of_the_measurement_is_not_followed() {
         let dir = dir("link");
         let (precious, link) = (dir.join("precious"), dir.join(format!(".doctor-{}", std::process::id())));
-        fs::write(&precious, "of somebody else").expect("a file");
+        fs::write(&precious, "of another user").expect("a file");
         std::os::unix::fs::symlink(&precious, &link).expect("a link");
         assert!(flushes(&dir).is_ok_and(|timed| !timed.is_empty()));
-        assert_eq!(fs::read_to_string(&precious).expect("it is there"), "of somebody else");
+        assert_eq!(fs::read_to_string(&precious).expect("it is there"), "of another user");
         fs::remove_dir_all(dir).expect("it is ours");
     }
 

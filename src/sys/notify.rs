@@ -9,18 +9,19 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 /// Reports that the service is ready.
 pub fn ready() {
-    told("READY=1");
+    notify("READY=1");
 }
 
 /// Reports that the service is stopping, so that this is not taken for a crash.
 pub fn stopping() {
-    told("STOPPING=1");
+    notify("STOPPING=1");
 }
 
-fn told(state: &str) {
+fn notify(state: &str) {
     let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     if let Err(e) = send(&socket, state) {
-        log::warn!(target: "system", event = "notify.failed", state, error:% = e; "Could not notify the service manager");
+        log::warn!(target: "system", event = "notify.failed", state, error:% = e;
+            "Could not notify the service manager");
     }
 }
 
@@ -38,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_of_sockets_are_told() {
+    fn both_kinds_of_sockets_are_notified() {
         let name = format!("uptimemesh-notify-{}", std::process::id());
         let path = std::env::temp_dir().join(&name);
         let abstract_name = SocketAddr::from_abstract_name(&name).expect("a name");

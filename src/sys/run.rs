@@ -65,15 +65,15 @@ fn talk(child: &mut Child, input: &[u8]) -> Result<Receiver<std::io::Result<Vec<
         // A program that has read enough closes its end; its status says whether it succeeded.
         spawn("run-input", None, move || drop(pipe.write_all(&input))).doing(DOING)?;
     }
-    let (tell, told) = sync_channel(1);
+    let (sender, output) = sync_channel(1);
     let pipe = child.stdout.take().ok_or_else(|| Error::fault(DOING, "its output is not there"))?;
     let read = |pipe: ChildStdout| {
         let mut bytes = Vec::new();
         pipe.take(OUTPUT_BYTES_MAX + 1).read_to_end(&mut bytes).map(|_| bytes)
     };
     // The receiver may have given up waiting.
-    spawn("run-output", None, move || drop(tell.send(read(pipe)))).doing(DOING)?;
-    Ok(told)
+    spawn("run-output", None, move || drop(sender.send(read(pipe)))).doing(DOING)?;
+    Ok(output)
 }
 
 /// Waits for the end of a program that has closed its output.
@@ -143,7 +143,7 @@ mod tests {
     fn output_is_read_while_the_program_runs() {
         for bytes in [0, 1, 4096, 65_536, 65_537, 200_000, 1 << 20] {
             let text =
-                output("sh", &["-c", &format!("yes | head -c {bytes}; echo >&2 told")], b"", LONG).expect("it ends");
+                output("sh", &["-c", &format!("yes | head -c {bytes}; echo >&2 done")], b"", LONG).expect("it ends");
             assert_eq!(text.len(), bytes);
         }
         let began = clock::tick();

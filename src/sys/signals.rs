@@ -60,7 +60,7 @@ pub fn end_on_interrupt() -> Result<()> {
     started.doing("listen for signals")
 }
 
-/// Raises the flag when this process is asked to end; a second signal ends it immediately, in case something hangs.
+/// Raises the flag at the first signal to end; a second signal ends it immediately, in case something hangs.
 /// SIGHUP reopens the log file, but ends a process whose terminal is gone. No other signal that can be caught ends it.
 pub fn listen(stop: &Stop) -> Result<Hangup> {
     let caught = END.into_iter().chain([SIGHUP]).chain(MEANINGLESS).chain([SIGSTKFLT]).chain(REAL_TIME);

@@ -35,7 +35,7 @@ fn show(at: &At) -> Reply {
 }
 
 fn all(at: &At) -> Result<Vec<ApiToken>> {
-    Ok(api_tokens::list(at.control, &Paging::first(SHOWN_MAX))?.items)
+    Ok(api_tokens::list(at.control, &Paging::first(SHOWN_MAX), None)?.items)
 }
 
 fn page_of(at: &At, status: u16, above: &Html, made: Html) -> Reply {

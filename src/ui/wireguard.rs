@@ -115,7 +115,7 @@ fn tunnel(said: &Value) -> Html {
     }
 }
 
-/// Figure of a tunnel. Its name tells times and amounts of bytes, which are shown in readable form.
+/// Figure of a tunnel. Times and amounts of bytes, which its name shows, are rendered in readable form.
 fn figure(key: &str, value: &Value) -> Html {
     let is_moment = key.ends_with("_at") || key.contains("handshake");
     let moment = match value {

@@ -34,8 +34,8 @@ const BACKUP_RETRY: Duration = Duration::from_secs(10);
 /// Interval between checks of the write-ahead log.
 const WATCH_WAL: Duration = Duration::from_secs(60);
 
-/// Interval between checks of the running update: nodes take minutes.
-const UPDATES: Duration = Duration::from_secs(2);
+/// Pause of the updates after a failure of the database.
+const UPDATE_RETRY: Duration = Duration::from_secs(2);
 
 /// Interval for forgetting nodes that are gone for good: a few at a time.
 const FORGET_NODES: Duration = Duration::from_secs(10);
@@ -63,10 +63,10 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         waking,
         watcher("scheduler", &app.control.store.changes.news, SCHEDULE_RETRY, |app| app.scheduler.turn(&app.control))?,
         watcher("bundles", &app.bundles.news, BUNDLE_RETRY, bundles::turn)?,
+        watcher("updates", &app.control.updates.news, UPDATE_RETRY, |app| updates::turn(&app.control))?,
         watcher("backups", &app.backups.news, BACKUP_RETRY, backups::turn)?,
         pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store, SWEEP).map(drop))?,
         pass("lease-flush", FLUSH, |app| app.control.leases.flush(&app.control.store).map(drop))?,
-        pass("updates", UPDATES, |app| updates::turn(&app.control))?,
         pass("event-prune", PRUNE, |app| events::prune(&app.control))?,
         pass("node-forget", FORGET_NODES, |app| nodes::forget_old(&app.control))?,
         pass("once-prune", PRUNE, |app| once::prune(&app.control))?,
@@ -86,6 +86,7 @@ pub fn stop(app: &App, stop: &Stop) {
     app.control.store.changes.news.close();
     app.bundles.news.close();
     app.backups.news.close();
+    app.control.updates.news.close();
 }
 
 /// Last work before the database is closed.

@@ -24,6 +24,12 @@ fn up(dir: &Dir, port: &str) -> (Running, Client) {
     (running, client)
 }
 
+/// A machine joins as this worker.
+fn joins(dir: &Path, admin: &Client, url: &str, node_id: &str) {
+    let token = crate::node::token(admin, "worker", None);
+    ok(dir, &["join", "--api-url", url, "--token", &token, "--node-id", node_id, "--role", "worker"]);
+}
+
 #[test]
 fn a_node_joins_dies_and_returns_and_a_restart_kills_nobody() {
     let (dir, elsewhere) = (Dir::new(), Dir::new());
@@ -139,8 +145,7 @@ fn an_agent_renews_what_runs_out_and_says_when_it_was_removed() {
 
     let url = format!("http://{}", client.address);
     let elsewhere = Dir::new();
-    let token = crate::node::token(&admin, "worker", None);
-    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "gone", "--role", "worker"]);
+    joins(elsewhere.path(), &admin, &url, "gone");
     let agent = Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "gone", "--api-url", &url]);
     until("the agent runs", || agent.logged().contains("agent.start").then_some(()));
     ok(dir.path(), &["node", "delete", "gone", "--api-url", &url]);
@@ -197,8 +202,7 @@ fn a_connection_that_was_forgotten_on_the_way_costs_no_lease() {
     let admin = client.signed_in("admin", "uptime");
     let (address, forgotten, made) = router(client.address);
     let url = format!("http://{address}");
-    let token = crate::node::token(&admin, "worker", None);
-    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n", "--role", "worker"]);
+    joins(elsewhere.path(), &admin, &url, "n");
     let before = made.load(Ordering::SeqCst);
     let agent =
         Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
@@ -222,8 +226,7 @@ fn an_address_that_swallows_packets_costs_no_heartbeat() {
     let (_control, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
     let admin = client.signed_in("admin", "uptime");
     let url = format!("http://{}", client.address);
-    let token = crate::node::token(&admin, "worker", None);
-    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n", "--role", "worker"]);
+    joins(elsewhere.path(), &admin, &url, "n");
     // Its queue is full, so the system drops what asks to be put in.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     rustix::net::listen(&silent, 0).unwrap();
@@ -245,8 +248,7 @@ fn a_disk_that_does_not_answer_costs_no_heartbeat() {
     let (_control, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
     let admin = client.signed_in("admin", "uptime");
     let url = format!("http://{}", client.address);
-    let token = crate::node::token(&admin, "worker", None);
-    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n", "--role", "worker"]);
+    joins(elsewhere.path(), &admin, &url, "n");
     let (bin, marker) = (elsewhere.join("bin"), elsewhere.join("df.pid"));
     fs::create_dir(&bin).unwrap();
     fs::write(bin.join("df"), format!("#!/bin/sh\necho $$ >> {}\nexec sleep 60\n", marker.display())).unwrap();

@@ -43,9 +43,21 @@ impl Cluster {
         ok(self.dir.path(), &[args, &["--api-url", &self.url]].concat())
     }
 
+    /// What a command prints whose contexts are in the cluster's directory.
+    fn at_home(&self, args: &[&str]) -> String {
+        let output = command(self.dir.path(), args).env("HOME", self.dir.path()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// What a command shows on a terminal of this width.
     fn on_terminal(&self, columns: usize, args: &[&str], env: &[(&str, &str)]) -> String {
-        let mut running = on_terminal(self.dir.path(), columns, &[args, &["--api-url", &self.url]].concat(), env);
+        self.shown(columns, &[args, &["--api-url", &self.url]].concat(), env)
+    }
+
+    /// The same without a URL.
+    fn shown(&self, columns: usize, args: &[&str], env: &[(&str, &str)]) -> String {
+        let mut running = on_terminal(self.dir.path(), columns, args, env);
         assert_eq!(running.exit_status(), 0);
         typescript(self.dir.path())
     }
@@ -140,46 +152,126 @@ fn colours_are_for_terminals_and_for_operators_who_want_them() {
     assert!(cluster.ok(&["nodes", "-o", "table", "--color", "always"]).contains("\x1b[32malive\x1b[0m"));
 }
 
+/// Every list command with its words: the first column on a terminal, the header in a pipe, and the key of its ids.
+const LISTS: &[(&str, &str, &str, &str)] = &[
+    ("node list", "NODE", "NODE NAME ROLES SCHEDULABLE DRAIN HEARTBEAT", "id"),
+    ("node leases", "NODE", "NODE ROLE LEASE HEARTBEAT EXPIRES", "node_id"),
+    ("node tunnels", "NODE", "NODE PRIMARY SECONDARY ROUTE FAILOVER", "node_id"),
+    ("ca nodes", "NODE", "NODE NAME UP-TO-DATE LEASE", "node_id"),
+    ("token list", "ID", "ID ROLE NODE EXPIRES USED", "id"),
+    ("service list", "SERVICE", "SERVICE NAME GENERATION DESIRED UPDATED", "id"),
+    ("service history web", "GENERATION", "GENERATION ACTION RESTORED BY AT SPEC-SHA256", "generation"),
+    ("replica list", "REPLICA", "REPLICA SERVICE NODE DESIRED HEALTHY GENERATION WHY", "id"),
+    ("endpoint list", "ENDPOINT", "ENDPOINT REPLICA ADDRESS PORT HEALTHY CHECKED", "id"),
+    ("router list", "ASSIGNMENT", "ASSIGNMENT NODE PRIMARY SECONDARY", "id"),
+    ("snapshot list", "ID", "ID STATUS LOCATION REQUESTED-BY CREATED", "id"),
+    ("update list", "UPDATE", "UPDATE VERSION CHANNEL STATE RINGS RING REASON", "id"),
+    ("context list", "NAME", "NAME CURRENT URL USER EXPIRES", "name"),
+    ("user list", "NAME", "NAME ROLE MUST_CHANGE_PASSWORD CREATED UPDATED", "name"),
+    ("session list", "ID", "ID USER ADDRESS BEGAN LAST_SEEN ENDS USER_AGENT", "id"),
+    ("api-token list", "ID", "ID NAME OWNER ROLE EXPIRES LAST_USED FROM", "id"),
+    ("event list --name node.create", "AGE", "TIME LEVEL EVENT FIELDS", "id"),
+    ("setting list", "KEY", "KEY VALUE UPDATED", "key"),
+    ("bundle list", "ID", "ID STATUS PATH REQUESTED-BY CREATED ERROR", "id"),
+    ("backup list", "ID", "ID CREATED BYTES ENCRYPTED FILE", "id"),
+];
+
 #[test]
-fn every_list_has_the_same_forms() {
+fn the_table_of_lists_has_every_command_that_lists() {
+    let help = include_str!("../golden/help.txt");
+    let commands = help.split("\n==== ").filter_map(|section| section.split_once("\nList "));
+    let mut listing: Vec<&str> = commands.map(|(name, _)| name).filter(|name| !name.contains('\n')).collect();
+    let two_words = |line: &'static str| line.split_inclusive(' ').take(2).collect::<String>().trim_end().to_string();
+    let mut tested: Vec<String> = LISTS.iter().map(|(line, ..)| two_words(line)).collect();
+    listing.sort_unstable();
+    tested.sort_unstable();
+    assert_eq!(tested, listing);
+}
+
+fn user(name: &str, role: &str) -> Value {
+    json!({"name": name, "password": "a good password", "role": role, "must_change_password": false})
+}
+
+/// A cluster with an object of every kind, and a context for it.
+fn cluster_with_everything() -> Cluster {
     let cluster = Cluster::new();
+    let posted = |path: &str, body: Value| {
+        let answer = cluster.admin.post(path, &body);
+        assert_eq!(answer.status, 201, "{path}: {}", answer.text());
+    };
     assert_eq!(cluster.admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
     let spec = json!({"image": "i", "ports": [80], "scheduling": {"desired_replicas": 2}});
-    assert_eq!(cluster.admin.post("/services", &json!({"id": "web", "name": "web", "spec": spec})).status, 201);
-    let replica = json!({"id": "r1", "service_id": "web", "node_id": "berlin-1", "status": {"healthy": true,
-        "applied_generation": 1}});
-    assert_eq!(cluster.admin.post("/replicas", &replica).status, 201);
-    assert_eq!(
-        cluster
-            .admin
-            .post("/endpoints", &json!({"id": "e1", "replica_id": "r1", "address": "10.0.0.1", "port": 80}))
-            .status,
-        201
-    );
-    for (list, header, names) in [
-        (&["nodes"][..], "NODE  ", &["berlin-1", "edge-of-a-long-name-2", "pi"][..]),
-        (&["nodes-status"], "NODE  ", &["berlin-1", "edge-of-a-long-name-2", "pi"]),
-        (&["services"], "SERVICE  ", &["web"]),
-        (&["replicas"], "REPLICA  ", &["r1"]),
-        (&["endpoints"], "ENDPOINT  ", &["e1"]),
-        (&["users"], "NAME  ", &["admin"]),
-        (&["ca", "nodes"], "NODE  ", &["berlin-1"]),
-    ] {
-        let run = |more: &[&str]| cluster.ok(&[list, more].concat());
+    posted("/services", json!({"id": "web", "name": "web", "spec": spec}));
+    let status = json!({"healthy": true, "applied_generation": 1});
+    posted("/replicas", json!({"id": "r1", "service_id": "web", "node_id": "berlin-1", "status": status}));
+    posted("/endpoints", json!({"id": "e1", "replica_id": "r1", "address": "10.0.0.1", "port": 80}));
+    let routers = json!({"id": "a1", "node_id": "berlin-1", "primary_router_id": "pi",
+        "secondary_router_id": "edge-of-a-long-name-2"});
+    posted("/router-assignments", routers);
+    posted("/etcd/snapshots", json!({"id": "s1"}));
+    posted("/support-bundles", json!({"id": "b1"}));
+    posted("/updates", json!({"id": "u1", "version": "9.9.9", "rings": ["*"]}));
+    posted("/users", user("anna", "admin"));
+    fs::write(cluster.dir.join("password"), "a good password").unwrap();
+    cluster.at_home(&["login", &cluster.url, "--username", "anna", "--password-file", "password"]);
+    cluster.at_home(&["backup", "create", "--no-encryption"]);
+    cluster
+}
+
+#[test]
+fn every_list_has_the_same_forms() {
+    let cluster = cluster_with_everything();
+    let home = cluster.dir.path().to_str().unwrap();
+    for (line, first_column, header, key) in LISTS {
+        let words: Vec<&str> = line.split(' ').collect();
+        let run = |form: &[&str]| cluster.at_home(&[&words, form].concat());
         let listed: Vec<Value> = serde_json::from_str(&run(&["-o", "json"])).unwrap();
-        assert_eq!(serde_json::from_str::<Vec<Value>>(&run(&["--json"])).unwrap().len(), listed.len(), "{list:?}");
+        assert!(!listed.is_empty(), "{line}");
+        let ids = |list: &[Value]| -> Vec<String> { list.iter().map(|object| text_of(&object[*key])).collect() };
+        assert_eq!(ids(&serde_json::from_str::<Vec<Value>>(&run(&["--json"])).unwrap()), ids(&listed), "{line}");
         let lines: Vec<Value> = run(&["-o", "jsonl"]).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-        assert_eq!(lines.len(), listed.len(), "{list:?}");
-        let mut found: Vec<String> = run(&["-o", "name"]).lines().map(str::to_string).collect();
-        assert_eq!(run(&["-q"]).lines().collect::<Vec<_>>(), found, "{list:?}");
-        found.sort();
-        assert_eq!(found, names, "{list:?}");
-        for form in ["table", "wide"] {
-            let text = run(&["-o", form]);
-            assert!(text.starts_with(header) && text.lines().count() == names.len() + 1, "{list:?}: {text}");
+        assert_eq!(ids(&lines), ids(&listed), "{line}");
+        for names in [run(&["-o", "name"]), run(&["-q"])] {
+            assert_eq!(names.lines().collect::<Vec<_>>(), ids(&listed), "{line}");
         }
+        let on_terminal = plain(&cluster.shown(200, &words, &[("HOME", home)]));
+        for text in [run(&["-o", "table"]), run(&["-o", "wide"]), on_terminal] {
+            assert_eq!(text.split_whitespace().next(), Some(*first_column), "{line}: {text}");
+            let rows = text.lines().filter(|row| !row.trim().is_empty());
+            assert_eq!(rows.count(), listed.len() + 1, "{line}: {text}");
+        }
+        let piped = run(&[]);
+        let mut lines = piped.lines();
+        let columns = header.replace(' ', "\t").replace('_', " ");
+        assert_eq!(lines.next(), Some(&*columns), "{line}");
+        let widths: Vec<usize> = lines.map(|row| row.split('\t').count()).collect();
+        assert_eq!(widths, vec![columns.split('\t').count(); listed.len()], "{line}: {piped}");
     }
-    assert_eq!(cluster.ok(&["routers", "-o", "table"]), "", "an empty list is a sentence on stderr");
+}
+
+#[test]
+fn users_who_are_not_admins_list_and_revoke_their_own_api_tokens() {
+    let cluster = cluster_with_everything();
+    assert_eq!(cluster.admin.post("/users", &user("vera", "viewer")).status, 201);
+    let login = ["login", &cluster.url, "--username", "vera", "--password-file", "password", "--context", "vera"];
+    cluster.at_home(&login);
+    let own = cluster.at_home(&["api-token", "list", "-q", "--context", "vera"]);
+    assert_eq!(own.lines().count(), 1, "{own}");
+    let all = cluster.ok(&["api-token", "list", "-q", "--username", "anna", "--password-file", "password"]);
+    assert!(all.lines().count() > 1 && all.contains(own.trim()), "{all}");
+    cluster.at_home(&["api-token", "revoke", own.trim(), "--context", "vera"]);
+    assert_eq!(cluster.admin.get("/api-tokens").json().as_array().unwrap().len(), 1);
+}
+
+/// A value as a list shows it.
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_string)
+}
+
+#[test]
+fn an_empty_list_is_a_sentence_on_stderr_and_an_unknown_form_a_fault() {
+    let cluster = Cluster::new();
+    assert_eq!(cluster.ok(&["routers", "-o", "table"]), "");
     assert_eq!(cluster.ok(&["routers"]), "ASSIGNMENT\tNODE\tPRIMARY\tSECONDARY\n");
     let (status, said) =
         fails(cluster.dir.path(), &["nodes", "-o", "yaml", "--color", "red", "--api-url", &cluster.url]);

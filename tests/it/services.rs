@@ -96,6 +96,21 @@ fn places(pairs: &[(&str, usize)]) -> Places {
     pairs.iter().map(|(node, count)| (node.to_string(), *count)).collect()
 }
 
+/// Applies a new spec of `web` and restores the old one as a new generation.
+fn rolls_back(fleet: &Fleet) {
+    let other = json!({"image": "two", "scheduling": {"desired_replicas": 3}});
+    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "spec": other}).to_string()).unwrap();
+    assert_eq!(fleet.run(&["service", "apply", "-f", "web.json"]), "Changed web, now generation 2.\n");
+    let back = fleet.json(&["service", "rollback", "web"]);
+    assert_eq!((&back["generation"], &back["spec"]["image"]), (&json!(3), &json!("one")));
+    let history = fleet.run(&["service", "history", "web"]);
+    let lines: Vec<Vec<&str>> = history.lines().map(|l| l.split('\t').take(3).collect()).collect();
+    assert_eq!(lines[1..], [vec!["3", "rollback", "1"], vec!["2", "update", "-"], vec!["1", "create", "-"]]);
+    until("an update is queued", || {
+        fleet.run(&["replicas", "--json"]).contains("\"update_state\": \"pending\"").then_some(())
+    });
+}
+
 #[test]
 fn a_service_outlives_a_machine() {
     let fleet = Fleet::start();
@@ -112,7 +127,7 @@ fn a_service_outlives_a_machine() {
     let explained = fleet.run(&["explain", "web"]);
     assert!(explained.starts_with("RANK\tNODE\t") && explained.lines().count() == 4, "{explained}");
 
-    // A machine dies: ten seconds of lease, 15 seconds stale, two seconds until its replica moves.
+    // A machine dies: its lease ends after 10 s, it is dead 15 s later, and 2 s after that its replica moves.
     agent_b.kill();
     let died = Instant::now();
     let moved = fleet.placed("its replica moves", Duration::from_secs(150), |now| !now.contains_key("b"));
@@ -150,19 +165,7 @@ fn a_service_outlives_a_machine() {
         fleet.run(&["node", "uncordon", node]);
     }
 
-    // A new spec, and the old one back as a new generation.
-    let other = json!({"image": "two", "scheduling": {"desired_replicas": 3}});
-    fs::write(fleet.dir.join("web.json"), json!({"id": "web", "spec": other}).to_string()).unwrap();
-    assert_eq!(fleet.run(&["service", "apply", "-f", "web.json"]), "Changed web, now generation 2.\n");
-    let back = fleet.json(&["service", "rollback", "web"]);
-    assert_eq!((&back["generation"], &back["spec"]["image"]), (&json!(3), &json!("one")));
-    let history = fleet.run(&["service", "history", "web"]);
-    let lines: Vec<Vec<&str>> = history.lines().map(|l| l.split('\t').take(3).collect()).collect();
-    assert_eq!(lines[1..], [vec!["3", "rollback", "1"], vec!["2", "update", "-"], vec!["1", "create", "-"]]);
-    until("an update is queued", || {
-        fleet.run(&["replicas", "--json"]).contains("\"update_state\": \"pending\"").then_some(())
-    });
-
+    rolls_back(&fleet);
     let mut follow = Running::of(
         command(fleet.dir.path(), &["events", "--follow", "--api-url", &fleet.url]),
         fleet.dir.path(),

@@ -4,18 +4,22 @@
 //! The new build is this build with another version written into it: as long as the old one, so that every byte else is
 //! the same. Programs that are broken on purpose are small scripts.
 
+mod host;
+mod machine;
+
 use crate::program;
 use crate::support::{Client, Dir, Served, until, write_program};
+use host::{Fault, Host};
+use machine::Machine;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 const OLD: &str = env!("CARGO_PKG_VERSION");
@@ -53,180 +57,6 @@ pub fn builds() -> &'static (Vec<u8>, Vec<u8>) {
         }
         (old, new)
     })
-}
-
-/// A shell and the tools that it finds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Machine {
-    /// dash, GNU's tools, curl, openssl.
-    Debian,
-    /// busybox and nothing else: its shell, its awk, its wget, no openssl.
-    Busybox,
-    /// dash without flock and without curl.
-    Bare,
-}
-
-impl Machine {
-    const ALL: [Machine; 3] = [Machine::Debian, Machine::Busybox, Machine::Bare];
-
-    /// The shell, and the directories of its tools.
-    fn shell(self, dir: &Path) -> (Vec<String>, String) {
-        let tools = dir.join("tools");
-        match self {
-            Machine::Debian => (vec!["dash".into()], std::env::var("PATH").unwrap()),
-            Machine::Busybox => {
-                if !tools.exists() {
-                    fs::create_dir(&tools).unwrap();
-                    let list = Command::new("busybox")
-                        .arg("--list")
-                        .output()
-                        .expect("busybox is installed (apt-get install busybox)");
-                    for name in String::from_utf8(list.stdout).unwrap().lines() {
-                        symlink(which("busybox"), tools.join(name)).unwrap();
-                    }
-                }
-                (vec![tools.join("ash").display().to_string()], tools.display().to_string())
-            }
-            Machine::Bare => {
-                if !tools.exists() {
-                    fs::create_dir(&tools).unwrap();
-                    for name in BARE_TOOLS {
-                        symlink(which(name), tools.join(name)).unwrap();
-                    }
-                }
-                (vec![which("dash").display().to_string()], tools.display().to_string())
-            }
-        }
-    }
-}
-
-const BARE_TOOLS: &[&str] = &[
-    "awk",
-    "cat",
-    "chmod",
-    "cmp",
-    "cp",
-    "cut",
-    "date",
-    "df",
-    "dirname",
-    "grep",
-    "head",
-    "id",
-    "kill",
-    "ln",
-    "mkdir",
-    "mktemp",
-    "mv",
-    "openssl",
-    "rm",
-    "sed",
-    "setsid",
-    "sh",
-    "sha256sum",
-    "sleep",
-    "stat",
-    "sync",
-    "tail",
-    "timeout",
-    "tr",
-    "uname",
-    "wc",
-    "wget",
-];
-
-fn which(name: &str) -> PathBuf {
-    let path = std::env::var_os("PATH").unwrap();
-    let found = std::env::split_paths(&path).map(|dir| dir.join(name)).find(|p| p.exists());
-    found.unwrap_or_else(|| panic!("{name} is not installed"))
-}
-
-/// What the host of the releases does with a file.
-#[derive(Clone, Debug)]
-enum Fault {
-    /// Tells its length and ends after so many bytes, each time.
-    CutAt(usize),
-    /// The same, once.
-    CutOnceAt(usize),
-    /// Sends the first half, and the rest only after the test lets it.
-    Stall,
-}
-
-/// The host of the releases.
-struct Host {
-    address: SocketAddr,
-    faults: Arc<Mutex<BTreeMap<String, Fault>>>,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Host {
-    fn new(root: &Path) -> Host {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let host = Host { address: listener.local_addr().unwrap(), faults: Arc::default(), asked: Arc::default() };
-        let (faults, asked, root) = (Arc::clone(&host.faults), Arc::clone(&host.asked), root.to_path_buf());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (faults, asked, root) = (Arc::clone(&faults), Arc::clone(&asked), root.clone());
-                // Whoever asked may be killed meanwhile.
-                std::thread::spawn(move || stream.is_ok_and(|s| serve(s, &root, &faults, &asked).is_ok()));
-            }
-        });
-        host
-    }
-
-    fn url(&self) -> String {
-        format!("http://{}/version.json", self.address)
-    }
-
-    fn fault(&self, name: &str, fault: Fault) {
-        self.faults.lock().unwrap().insert(name.to_string(), fault);
-    }
-
-    fn mend(&self) {
-        self.faults.lock().unwrap().clear();
-    }
-
-    /// How often a file was asked for.
-    fn asked(&self, name: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|n| *n == name).count()
-    }
-}
-
-fn serve(
-    mut stream: TcpStream,
-    root: &Path,
-    faults: &Mutex<BTreeMap<String, Fault>>,
-    asked: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
-    let mut reader = BufReader::new(stream.try_clone()?);
-    let mut first = String::new();
-    reader.read_line(&mut first)?;
-    let mut line = String::new();
-    while reader.read_line(&mut line)? > 2 {
-        line.clear();
-    }
-    let name = first.split(' ').nth(1).unwrap_or_default().trim_start_matches('/').to_string();
-    asked.lock().unwrap().push(name.clone());
-    let Ok(body) = fs::read(root.join(&name)) else {
-        return stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    };
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
-    let fault = faults.lock().unwrap().get(&name).cloned();
-    match fault {
-        None => stream.write_all(&body),
-        Some(Fault::CutAt(at)) => stream.write_all(&body[..at]),
-        Some(Fault::CutOnceAt(at)) => {
-            faults.lock().unwrap().remove(&name);
-            stream.write_all(&body[..at])
-        }
-        Some(Fault::Stall) => {
-            stream.write_all(&body[..body.len() / 2])?;
-            while matches!(faults.lock().unwrap().get(&name), Some(Fault::Stall)) {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            stream.write_all(&body[body.len() / 2..])
-        }
-    }
 }
 
 /// A machine with the program, and a host with releases for it.
@@ -668,12 +498,12 @@ fn what_is_not_genuine_or_not_whole_changes_nothing() {
             assert_eq!(bench.installed(), OLD, "{what}");
             assert_eq!(bench.state()["state"], "failed", "{what}");
             bench.is_tidy();
-            bench.host.mend();
+            bench.host.repair();
         };
         offer();
         bench.host.fault("program", Fault::CutAt(100_000));
         refused("an interrupted download", 3);
-        assert_eq!(bench.host.asked("program"), 2, "it is tried again");
+        assert_eq!(bench.host.requests("program"), 2, "it is tried again");
         bench.host.fault("version.json", Fault::CutAt(100));
         refused("an interrupted manifest", 3);
         fs::write(host.join("program"), "something else").unwrap();
@@ -905,19 +735,19 @@ fn two_at_once_do_not_meet_and_a_dead_ones_lock_is_nobodys() {
         bench.offer(&builds().1, &new_version());
         bench.host.fault("program", Fault::Stall);
         let mut first = started(bench.command("ops/node-update.sh", &[]), &bench.dir.join("first"));
-        until("the first is in the middle of the download", || (bench.host.asked("program") == 1).then_some(()));
+        until("the first is in the middle of the download", || (bench.host.requests("program") == 1).then_some(()));
         let (status, said) = bench.update(&[]);
         assert!(status == 5 && said.contains("update.busy"), "{machine:?} {status} {said}");
-        bench.host.mend();
+        bench.host.repair();
         assert_eq!(first.wait().unwrap().code(), Some(0), "{}", fs::read_to_string(bench.dir.join("first")).unwrap());
         assert_eq!(bench.installed(), new_version());
 
         put(&bench.bin(), &builds().0);
         bench.host.fault("program", Fault::Stall);
         let mut second = started(bench.command("ops/node-update.sh", &[]), &bench.dir.join("second"));
-        until("the second is in the middle of the download", || (bench.host.asked("program") == 2).then_some(()));
+        until("the second is in the middle of the download", || (bench.host.requests("program") == 2).then_some(()));
         kill(&mut second);
-        bench.host.mend();
+        bench.host.repair();
         let (status, said) = until("the lock of the killed one is free", || {
             let (status, said) = bench.update(&[]);
             (status != 5).then_some((status, said))
@@ -977,10 +807,10 @@ fn a_run_after_a_killed_one_goes_on_where_it_was() {
         fs::read_to_string(&log).unwrap().contains("update.health").then_some(())
     });
     kill(&mut child);
-    let fetched = bench.host.asked("program");
+    let fetched = bench.host.requests("program");
     let (status, said) = bench.update(&[]);
     assert!(status == 0 && said.contains("Finished an interrupted update"), "{said}");
-    assert_eq!((bench.serving(), bench.host.asked("program")), (new_version(), fetched));
+    assert_eq!((bench.serving(), bench.host.requests("program")), (new_version(), fetched));
     bench.is_tidy();
 }
 
@@ -1039,7 +869,7 @@ fn the_bootstrap_hands_over_to_a_genuine_updater_and_to_no_other() {
             status == 0 && said.contains("update.would") && !said.contains("bootstrap.local"),
             "{machine:?} {said}"
         );
-        assert_eq!(bench.host.asked("node-update.sh"), 1);
+        assert_eq!(bench.host.requests("node-update.sh"), 1);
         // The updater's status is its own.
         assert_eq!(bootstrap(&["--want-version", "5.0.0"]).0, 7);
         fs::write(bench.dir.join("host/node-update.sh"), "touch pwned\n").unwrap();

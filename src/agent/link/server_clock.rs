@@ -67,7 +67,10 @@ mod tests {
         assert!(clock.learn(Some(clock::now().plus_secs(500))));
         assert!(!clock.learn(Some(clock::now().plus_secs(500))), "known already");
         let known = clock.offset_s();
-        assert!(!clock.learn(Some(clock::now().plus_secs(501))) && clock.offset_s() == known, "a second is no news");
+        assert!(
+            !clock.learn(Some(clock::now().plus_secs(501))) && clock.offset_s() == known,
+            "a second does not count"
+        );
         assert!(clock.sign_at() >= first + 499);
         clock.learn(Some(clock::now().plus_secs(1)));
         assert_eq!(clock.offset_s(), 0, "a second is the network's");

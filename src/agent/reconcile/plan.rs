@@ -42,7 +42,7 @@ pub fn plan(wanted: &Heard, seen: &Seen) -> Vec<Step> {
     }
     let is_made = Version::parse(seen.version) >= Version::parse(&request.version);
     let is_answered = seen.updater.is_some_and(|state| state.update_id == request.id && state.is_final());
-    // Only what the control plane still says is asked again.
+    // A request that the control plane has withdrawn is not repeated.
     let is_asked = seen.asked.is_some_and(|(asked, at)| *asked == request && wanted.tick < *at + ASKED_AGAIN_AFTER);
     if is_made || is_answered || is_asked { Vec::new() } else { vec![Step::RequestUpdate(request)] }
 }

@@ -293,7 +293,7 @@ mod tests {
         let at = |s: i64| json!(Timestamp(s * 1_000_000 + 5));
         vec![
             json!({"id": "a-thing-with-a-long-name", "state": "alive", "size": 1536, "at": at(940),
-                "in": {"why": "because it was asked for"}}),
+                "in": {"why": "because it was requested"}}),
             json!({"id": "b", "state": "dead", "size": 10, "at": at(8_300), "labels": {"x": "\u{1b}y", "n_id": 1,
                 "at": "2026-11-28T21:07:30.998Z"}}),
         ]
@@ -306,7 +306,7 @@ mod tests {
             lines,
             [
                 "THING                     STATE     SIZE  AGE    WHY",
-                "a-thing-with-a-long-name  alive  1.5 KiB  60s    because it was asked for",
+                "a-thing-with-a-long-name  alive  1.5 KiB  60s    because it was requested",
                 "b                         dead      10 B  in 2h  -",
             ]
         );
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(TABLE.tabs_header(), "THING\tAT\tWHY\n");
         assert_eq!(
             TABLE.tabs_row(&things()[0]),
-            "a-thing-with-a-long-name\t1970-01-01T00:15:40.000005Z\tbecause it was asked for\n"
+            "a-thing-with-a-long-name\t1970-01-01T00:15:40.000005Z\tbecause it was requested\n"
         );
         let object = json!({"roles": ["a", "b"], "none": null, "empty": [], "n": 5, "in": {"side": 6}});
         assert_eq!(

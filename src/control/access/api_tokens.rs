@@ -5,7 +5,7 @@ use crate::crypto::{self, token};
 use crate::error::{Error, Result};
 use crate::model::api_tokens::{ApiToken, NewApiToken};
 use crate::model::events::catalogue::{API_TOKEN_CREATE, API_TOKEN_DELETE};
-use crate::model::ids::ApiTokenId;
+use crate::model::ids::{ApiTokenId, UserName};
 use crate::model::users::{Credential, Role, User};
 use crate::model::{Page, Paging};
 use crate::store::{api_tokens, events};
@@ -17,9 +17,9 @@ const OF_OWNER_MAX: u64 = 100;
 /// Seconds to keep a token after its end: long enough to see what a program ran with.
 const KEPT_S: i64 = 7 * 86_400;
 
-/// A page of all users' tokens.
-pub fn list(control: &Control, paging: &Paging) -> Result<Page<ApiToken>> {
-    let mut page = control.store.read(|r| api_tokens::page(r, paging))?;
+/// A page of tokens; only those of this owner, if given.
+pub fn list(control: &Control, paging: &Paging, owner: Option<&UserName>) -> Result<Page<ApiToken>> {
+    let mut page = control.store.read(|r| api_tokens::page(r, paging, owner))?;
     for token in &mut page.items {
         if let Some((at, from)) = control.sessions.token_used(&token.id) {
             token.last_used_at = Some(at);

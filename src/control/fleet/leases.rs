@@ -332,7 +332,7 @@ impl Leases {
         Some(day)
     }
 
-    /// Notes that someone other than the node changes its status, in a separate transaction: the next patch must be
+    /// Notes that another caller than the node changes its status, in a separate transaction: the next patch must be
     /// written, whatever its contents.
     pub(in crate::control) fn status_changed(&self, id: &NodeId) {
         self.with(id, Lease::status_written);

@@ -105,9 +105,9 @@ mod tests {
         assert_eq!(sentences("node", "pi", "pi", &all).len(), 2, "one other, by id and by name");
         assert_eq!(sentences("node", "b", "\u{c9}cole ", &all).len(), 2, "like another, and with a blank");
         assert_eq!(sentences("node", "f", "p  i", &all), [""; 0]);
-        let told = groups("nodes", &all);
+        let found = groups("nodes", &all);
         assert_eq!(
-            told,
+            found,
             [
                 "the names \"pi\" and \"Pi\" of nodes",
                 "the names \"\u{c9}cole \" and \"\u{e9}cole\" of nodes",

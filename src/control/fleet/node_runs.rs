@@ -328,7 +328,7 @@ mod tests {
             ]
             .map(|run| runs.refuses(run.as_ref()))
         };
-        assert_eq!(refused(&runs), [true, false, false, true, true, true, true], "nobody has decided");
+        assert_eq!(refused(&runs), [true, false, false, true, true, true, true], "no decision yet");
         assert!(runs.decide("b", Timestamp::from_secs(1000)).is_some());
         assert_eq!(refused(&runs), [true, true, true, false, false, true, false], "the other one stays");
     }

@@ -15,17 +15,28 @@ use crate::model::leases::LeaseState;
 use crate::model::updates::{EVERYBODY_ELSE, Member, NewUpdate, Request, Update, UpdateState};
 use crate::model::{Page, Paging};
 use crate::store::{Read, Write, events, updates};
-use crate::thread::lock;
+use crate::thread::{Watch, lock};
 use serde_json::json;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Maximum number of failed nodes that an event or a reason names.
 const NAMED_MAX: usize = 10;
 
 /// The current request for nodes, available to every heartbeat without a query. Clones share it.
-#[derive(Clone, Default)]
-pub struct Updates(Arc<Mutex<Option<Current>>>);
+#[derive(Clone)]
+pub struct Updates {
+    current: Arc<Mutex<Option<Current>>>,
+    /// Set when an update begins, or is resumed.
+    pub news: Watch<()>,
+}
+
+impl Default for Updates {
+    fn default() -> Updates {
+        Updates { current: Arc::default(), news: Watch::new(()) }
+    }
+}
 
 struct Current {
     request: Request,
@@ -35,17 +46,26 @@ struct Current {
 impl Updates {
     /// The request for this node.
     pub(in crate::control) fn request_for(&self, node_id: &NodeId) -> Option<Request> {
-        lock(&self.0).as_ref().filter(|current| current.nodes.contains(node_id)).map(|current| current.request.clone())
+        lock(&self.current)
+            .as_ref()
+            .filter(|current| current.nodes.contains(node_id))
+            .map(|current| current.request.clone())
     }
 
     fn set(&self, current: Option<Current>) {
-        *lock(&self.0) = current;
+        *lock(&self.current) = current;
     }
 
     /// Clears the request once the transaction that ends or pauses the update is durable.
     fn clear_on_commit(&self, write: &Write) {
         let updates = self.clone();
         write.on_commit(move || updates.set(None));
+    }
+
+    /// Wakes the pass once the transaction that begins or resumes the update is durable.
+    fn wake_on_commit(&self, write: &Write) {
+        let news = self.news.clone();
+        write.on_commit(move || news.set(()));
     }
 }
 
@@ -111,11 +131,22 @@ fn living(update: &Update, members: &[Member], leases: &Leases) -> Vec<NodeId> {
     members.iter().filter(reached).map(|m| m.node_id.clone()).collect()
 }
 
-/// Advances the running update.
-pub fn turn(control: &Control) -> Result<()> {
+/// Interval between looks at a running update: nodes take minutes.
+const LOOK: Duration = Duration::from_secs(2);
+/// Interval without one, which `news` ends.
+const REST: Duration = Duration::from_secs(600);
+
+/// Advances the running update. Returns the time until the next turn, unless one begins before.
+pub fn turn(control: &Control) -> Result<Duration> {
+    let is_running = advance(control)?;
+    Ok(if is_running { LOOK } else { REST })
+}
+
+/// Advances the running update. Returns true if there is one.
+fn advance(control: &Control) -> Result<bool> {
     let Some(update) = control.store.read(updates::open)?.filter(|u| u.state == UpdateState::Running) else {
         control.updates.set(None);
-        return Ok(());
+        return Ok(false);
     };
     let leases: Leases = control.leases.states().into_iter().collect();
     let members = control.store.read(|r| updates::members(r, &update.ring_label))?;
@@ -126,7 +157,7 @@ pub fn turn(control: &Control) -> Result<()> {
         .set(Some(Current { request: update.request(), nodes: behind.map(|m| m.node_id.clone()).collect() }));
     let decided = next(&update, &members, &leases, crate::clock::now());
     if decided == Next::Same {
-        return Ok(());
+        return Ok(true);
     }
     let updates = control.updates.clone();
     control.store.write(move |w| {
@@ -158,7 +189,8 @@ pub fn turn(control: &Control) -> Result<()> {
             }
         }
         updates::put(w, &update)
-    })
+    })?;
+    Ok(true)
 }
 
 fn record(write: &Write, event: Kind, update: &Update) -> Result<()> {
@@ -180,8 +212,10 @@ pub fn show(control: &Control, id: &UpdateId) -> Result<Versioned<Update>> {
 /// Begins an update. Only one runs at a time: with two, the target version of a node would be ambiguous.
 pub fn create(control: &Control, once: Once, new: NewUpdate) -> Result<Created> {
     let leases: Leases = control.leases.states().into_iter().collect();
+    let live = control.updates.clone();
     control.store.write(move |w| {
         guard::check(w)?;
+        live.wake_on_commit(w);
         once.create(w, |w| {
             if let Some(open) = updates::open(w)? {
                 let why =
@@ -264,6 +298,8 @@ fn change(
         record(w, event, &update)?;
         if update.state != UpdateState::Running {
             updates.clear_on_commit(w);
+        } else {
+            updates.wake_on_commit(w);
         }
         update.updated_at = w.now;
         Versioned::of(update)

@@ -306,8 +306,8 @@ pub fn check_dates(control: &Control) -> Result<()> {
         let is_remade = what == "authority" && enrolled == 0 && clock::is_plausible(now);
         let fields =
             json!({"what": what, "fingerprint": fingerprint, "from": from, "until": until, "made_again": is_remade});
-        let told = control.store.write(move |w| events::record(w, CERTIFICATE_OUTSIDE_DATES.with(fields)));
-        if let Err(e) = told {
+        let recorded = control.store.write(move |w| events::record(w, CERTIFICATE_OUTSIDE_DATES.with(fields)));
+        if let Err(e) = recorded {
             // A full disk must not keep a server from starting.
             log::warn!(target: "cluster", event = "event.unwritten", error:% = Chain(&e); "Could not record an event");
         }
@@ -446,10 +446,10 @@ mod tests {
         let (old, _) = begin("only the next one is made");
         assert_eq!(seen("only the next one is made"), (old, none()));
 
-        let (old, _) = begin("the one before is half kept");
-        copy(&dir("the one before is half kept"), &previous("the one before is half kept")).expect("a copy");
-        fs::remove_file(previous("the one before is half kept").join(CLUSTER.cert)).expect("half of it");
-        assert_eq!(seen("the one before is half kept"), (old, none()));
+        let (old, _) = begin("the previous one is half kept");
+        copy(&dir("the previous one is half kept"), &previous("the previous one is half kept")).expect("a copy");
+        fs::remove_file(previous("the previous one is half kept").join(CLUSTER.cert)).expect("half of it");
+        assert_eq!(seen("the previous one is half kept"), (old, none()));
 
         let (old, new) = begin("both are whole");
         copy(&dir("both are whole"), &previous("both are whole")).expect("a copy");
@@ -462,7 +462,7 @@ mod tests {
         fs::copy(dir(name).join(NEXT).join(CLUSTER.key), dir(name).join(CLUSTER.key)).expect("half of it");
         assert_eq!(seen(name), (new.clone(), old.clone()));
 
-        assert!(Authority::new(dir(name)).expect("an authority").rotate().is_err(), "the one before is still trusted");
+        assert!(Authority::new(dir(name)).expect("an authority").rotate().is_err(), "the previous is still trusted");
         fs::rename(previous(name), dir(name).join(DISCARDED)).expect("a drop that was not finished");
         fs::remove_file(dir(name).join(DISCARDED).join(CLUSTER.cert)).expect("half of it");
         assert_eq!(seen(name), (new.clone(), none()));
@@ -489,11 +489,11 @@ mod tests {
         let rotating = Arc::clone(&authority);
         let rotation =
             crate::thread::spawn("rotation", None, move || rotating.rotate().expect("a rotation")).expect("a thread");
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let asked = Arc::clone(&authority);
-        let ask = move || drop(tell.send(asked.trusted().map(|t| t.digest.clone())));
+        let ask = move || drop(sender.send(asked.trusted().map(|t| t.digest.clone())));
         let asking = crate::thread::spawn("heartbeat", None, ask).expect("a thread");
-        let answer = told.recv_timeout(std::time::Duration::from_secs(30));
+        let answer = receiver.recv_timeout(std::time::Duration::from_secs(30));
         drop(changing);
         rotation.join().expect("the rotation is carried out");
         asking.join().expect("it ends");

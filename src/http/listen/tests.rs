@@ -288,7 +288,7 @@ fn answers_that_wait_to_be_taken_are_bounded_and_given_back() {
         "what is small is free"
     );
     let text = ask(address, &format!("POST /large HTTP/1.1\r\nContent-Length: 0\r\n{CLOSE}"));
-    assert!(text.starts_with("HTTP/1.1 200 "), "what was done is told: {}", &text[..100]);
+    assert!(text.starts_with("HTTP/1.1 200 "), "a completed action is reported: {}", &text[..100]);
     drop(unread);
     wait_for("it is given back", || held() == 0);
     assert!(ask(address, &format!("GET /large HTTP/1.1\r\n{CLOSE}")).starts_with("HTTP/1.1 200 "));
@@ -329,7 +329,7 @@ fn stopping_answers_what_is_in_progress_and_closes_the_rest() {
     });
     assert!(!front.stop(Duration::from_millis(50)), "a request is still in progress");
     assert_eq!(read_to_end(&mut idle), "");
-    assert!(TcpStream::connect(address).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(address).is_err(), "the listener is closed");
     active.write_all(b"o").expect("the rest of a request");
     let text = read_to_end(&mut active);
     assert!(text.contains("\r\nConnection: close\r\n") && text.ends_with("POST /e hello"), "{text}");

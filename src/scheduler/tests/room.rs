@@ -27,19 +27,19 @@ fn what_no_longer_fits_moves() {
         assert_eq!(c.step(), [""; 0], "one is enough");
         (c.nodes[1].cpu_millis, c.nodes[1].memory_mb) = (Some(500), Some(500));
         assert_eq!(c.step(), [""; 0]);
-        let told = warnings(&c.plan());
+        let warned = warnings(&c.plan());
         assert!(
-            told.contains(&format!(
+            warned.contains(&format!(
                 "r0 stays on n1: its replicas want 600 {wanted}, and it has 500 for them; no other node can take it"
             )),
-            "{told}"
+            "{warned}"
         );
         c.services[0].spec =
             object(json!({"resources": {resource: 600}, "scheduling": {"reschedule_unhealthy": false}}));
         c.node("n2");
         assert_eq!(c.step(), [""; 0]);
-        let told = warnings(&c.plan());
-        assert!(told.contains("500 for them; spec.scheduling.reschedule_unhealthy is false"), "{told}");
+        let warned = warnings(&c.plan());
+        assert!(warned.contains("500 for them; spec.scheduling.reschedule_unhealthy is false"), "{warned}");
         c.services[0].spec = object(json!({"resources": {resource: 600}}));
         assert_eq!(c.step(), ["move_unhealthy n1>n2"], "the node has shrunk");
     }
@@ -55,19 +55,19 @@ fn replicas_that_stay_give_one_warning_per_node() {
     c.replica("p", "pinned", "n1", applied());
     let plans = c.plan();
     assert!(plans.iter().all(|p| p.actions.is_empty()), "{plans:?}");
-    let told = warnings(&plans);
+    let warned = warnings(&plans);
     assert!(
-        told.contains(
+        warned.contains(
             "e stays on n0: its replicas want 1200 CPU millis, and it has 1000 for them; one runs on every \
             eligible node"
         ),
-        "{told}"
+        "{warned}"
     );
     assert!(
-        told.contains(
+        warned.contains(
             "p stays on n1: it is pinned there; its replicas want 1200 MB of memory, and it has 1000 for them"
         ),
-        "{told}"
+        "{warned}"
     );
     c.services[0].spec =
         object(json!({"resources": {"cpu_millis": 400}, "scheduling": {"reschedule_unhealthy": false}}));

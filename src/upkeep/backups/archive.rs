@@ -10,6 +10,7 @@ use crate::crypto::Sum;
 use crate::crypto::container::{Opener, Sealer};
 use crate::error::{Doing, Error, Result};
 use crate::files;
+use crate::interrupt;
 use crate::model::backups::{Entry, Manifest};
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
@@ -136,7 +137,7 @@ impl Reading {
         for entry in &self.manifest.files {
             let path = into.join(&entry.path);
             if let Some(dir) = path.parent() {
-                files::private_dir(dir)?;
+                interrupt::before_interrupt(|| files::private_dir(dir))?;
                 directories.extend(dir.ancestors().take_while(|d| *d != into).map(Path::to_path_buf));
             }
             let mut file = create_new(&path)?;

@@ -128,7 +128,7 @@ fn stage(file: File, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked
             reading.manifest.schema_version, reading.manifest.program_version
         )));
     }
-    files::private_dir(staged)?;
+    interrupt::before_interrupt(|| files::private_dir(staged))?;
     super::room(staged, super::bytes_of(&reading.manifest), "to restore a backup", "")?;
     check_extracted(reading.extract(staged)?, staged)
 }
@@ -138,7 +138,7 @@ fn stage(file: File, passphrase: Option<&[u8]>, staged: &Path) -> Result<Checked
 pub fn finish(dir: &Path) -> Result<()> {
     let staged = dir.join(STAGED);
     if let Some(decided) = read::<Decided>(&dir.join(DECIDED))? {
-        // Whoever wrote the file, nothing may move out of the directory.
+        // Nothing may move out of the directory, even if another program wrote the file.
         if !decided.replaced.starts_with(REPLACED) || decided.replaced.contains('/') {
             let why = format!("{} is not a valid name for the directory of replaced files", decided.replaced);
             return Err(Error::fault("read the state of a restore", why));
@@ -181,7 +181,7 @@ pub fn is_settled(dir: &Path) -> Result<()> {
 pub fn settle(control: &Control) -> Result<()> {
     let path = control.config.data_dir.join(RESTORED);
     let Some(note) = read::<Note>(&path)? else { return Ok(()) };
-    let told = note.clone();
+    let restored = note.clone();
     let (sessions, tokens) = control.store.write(move |w| {
         let (sessions, tokens) = store::backups::forget_admissions(w)?;
         let fields = json!({ "backup_id": note.backup_id, "created_at": note.created_at,
@@ -190,7 +190,7 @@ pub fn settle(control: &Control) -> Result<()> {
         Ok((sessions, tokens))
     })?;
     fs::remove_file(&path).doing("end a restore")?;
-    log::warn!(target: "backups", event = "backup.restored", backup = told.backup_id, sessions, tokens;
+    log::warn!(target: "backups", event = "backup.restored", backup = restored.backup_id, sessions, tokens;
         "This cluster was restored from a backup. All users must sign in again, and join tokens must be created again. \
             Nodes that joined after the backup must join again. Check users and API tokens: those deleted after the \
             backup are back");
@@ -262,7 +262,7 @@ mod tests {
             fs::write(dir.join(DATABASE), "old").expect("a file");
             let note = Note { backup_id: "b".into(), created_at: clock::now(), restored_at: clock::now() };
             write(&dir.join(DECIDED), &Decided { note, replaced: replaced.into(), new: Vec::new() })
-                .expect("what somebody planted");
+                .expect("a planted file");
             assert!(finish(&dir).is_err(), "{replaced}");
             assert!(dir.join(DATABASE).exists(), "{replaced}");
         }

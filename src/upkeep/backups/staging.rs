@@ -5,7 +5,7 @@
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::files;
-use crate::interrupt::{AtInterrupt, at_interrupt};
+use crate::interrupt::{AtInterrupt, at_interrupt, before_interrupt};
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -40,7 +40,7 @@ impl Staging {
                 remove_now(&staged);
                 let _ = data_dir.as_ref().map(fs::remove_dir);
             });
-            files::private_dir(&dir)?;
+            before_interrupt(|| files::private_dir(&dir))?;
             let Ok(held) = File::open(&dir) else { continue };
             let is_same = |now: fs::Metadata| {
                 held.metadata().is_ok_and(|then| (then.dev(), then.ino()) == (now.dev(), now.ino()))

@@ -167,7 +167,7 @@ fn gather(app: &App) -> (Vec<Part>, Vec<Value>) {
         ("cluster/snapshots.json", |a| list(|p| runs::list(&a.control, Kind::Snapshot, p))),
         ("cluster/support-bundles.json", |a| list(|p| runs::list(&a.control, Kind::Bundle, p))),
         ("cluster/users.json", |a| list(|p| crate::control::access::users::list(&a.control, p))),
-        ("cluster/api-tokens.json", |a| list(|p| api_tokens::list(&a.control, p))),
+        ("cluster/api-tokens.json", |a| list(|p| api_tokens::list(&a.control, p, None))),
         ("cluster/join-tokens.json", |a| list(|p| join_tokens::list(&a.control, p))),
         ("cluster/authority.json", |a| plain(&ca::show(&a.control)?)),
         ("cluster/scheduler.json", |a| plain(&a.scheduler.status(&a.control)?)),

@@ -102,7 +102,7 @@ pub(super) fn proxies(config: &Config, cluster: &Cluster) -> Finding {
             false => Finding::ok(CHECK, "trusted proxies named the client of every request in the last day"),
         };
     };
-    let told = |name: &str| {
+    let shown = |name: &str| {
         event.fields.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_string)).unwrap_or_default()
     };
     Finding::warn(
@@ -110,8 +110,8 @@ pub(super) fn proxies(config: &Config, cluster: &Cluster) -> Finding {
         format!(
             "at {} the proxy {} forwarded a request with {:?} in place of the client's address",
             event.created_at,
-            told("proxy"),
-            told("word")
+            shown("proxy"),
+            shown("word")
         ),
         "let the proxy set X-Forwarded-For to the client's address: until then all its clients share one limit on \
             sign-ins and requests",
@@ -228,7 +228,7 @@ fn silent(cluster: &Cluster, runs: bool) -> Finding {
 
 fn clocks(cluster: &Cluster) -> Finding {
     const CHECK: &str = "nodes.clocks";
-    let told = cluster.nodes.values().filter(|(_, offset)| offset.is_some()).count();
+    let count = cluster.nodes.values().filter(|(_, offset)| offset.is_some()).count();
     let off: Vec<String> = cluster
         .nodes
         .iter()
@@ -238,10 +238,10 @@ fn clocks(cluster: &Cluster) -> Finding {
                 .map(|s| format!("{id} ({} s {})", s.abs(), if s > 0 { "behind" } else { "ahead" }))
         })
         .collect();
-    match (told, off.is_empty()) {
+    match (count, off.is_empty()) {
         (0, _) => Finding::skipped(CHECK, "no node reports its clock"),
         (_, true) => {
-            Finding::ok(CHECK, format!("the clocks of {told} nodes agree with this one within {SKEW_S_MAX} s"))
+            Finding::ok(CHECK, format!("the clocks of {count} nodes agree with this one within {SKEW_S_MAX} s"))
         }
         (_, false) => Finding::warn(
             CHECK,

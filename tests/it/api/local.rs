@@ -104,6 +104,14 @@ fn everybody_makes_and_revokes_tokens_of_their_own() {
     assert_eq!(token.post("/auth/api-tokens", &json!({"name": "more"})).status, 403, "a token makes no tokens");
 
     let other = viewer.post("/auth/api-tokens", &json!({"name": "other"})).json();
+    let own = |client: &Client| {
+        let listed = client.get("/auth/api-tokens").json();
+        listed.as_array().unwrap().iter().map(|token| token["name"].as_str().unwrap().to_string()).collect::<Vec<_>>()
+    };
+    let mut names = own(&viewer);
+    names.sort();
+    assert_eq!(names, ["cli vera@laptop", "other"]);
+    assert_eq!((own(&token).len(), own(&served.user("xena", "admin")).len()), (2, 0), "only the caller's own");
     let path = |token: &Value| format!("/auth/api-tokens/{}", token["id"].as_str().unwrap());
     assert_eq!(token.delete(&path(&other)).status, 404, "a token revokes itself alone");
     assert_eq!(served.user("wim", "operator").delete(&path(&made)).status, 404, "and nobody another's");

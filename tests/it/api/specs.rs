@@ -63,7 +63,7 @@ fn what_is_not_known_in_a_spec_is_told_wherever_it_is_shown() {
         .json();
     assert_eq!(
         texts(&per_node["warnings"]),
-        ["the number of replicas is not asked for: spec.scheduling.mode is per_node"]
+        ["the desired number of replicas is ignored: spec.scheduling.mode is per_node"]
     );
 }
 

@@ -110,7 +110,7 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     control.leases.beats.accepted.fetch_add(1, Ordering::Relaxed);
     let claims = &proven.claims;
     let is_half_over = now.secs() >= claims.iat + (claims.exp - claims.iat) / 2;
-    // Calls signed with an older one cannot be told from replays at first.
+    // Calls signed with an older one cannot be distinguished from replays at first.
     let is_from_before_the_start = control.leases.is_from_before_the_start(claims);
     let fresh = || {
         lease::mint(control.config.cluster_signing_key.expose(), &claims_for(control, &beat.node_id, &claims.fp, now))
