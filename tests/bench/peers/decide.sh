@@ -218,7 +218,7 @@ else
     echo "dockerd is missing (apt-get install docker.io): Swarm is not measured"
 fi
 if command -v serf >/dev/null; then
-    on_a serf version | head -n 1
+    on_a serf version
     serf_failure
 else
     echo "serf is missing (apt-get install serf): it is not measured"
