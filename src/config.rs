@@ -355,7 +355,7 @@ mod tests {
         assert_eq!(help("NODE_CERT_VALIDITY_DAYS"), "lifetime of a node's certificate in days, 1 to 825");
         assert_eq!(
             help("HTTP_CONNECTIONS_MAX"),
-            "most connections, 16 to 100000; default: from the limit of open files, at most 1024"
+            "most connections, 16 to 100000; default: from the limit of open files, at most 16384"
         );
     }
 

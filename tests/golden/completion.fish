@@ -1691,7 +1691,7 @@ complete -c uptimemesh -n '__uptimemesh_in update start' -l ring-label -x -d 'la
 complete -c uptimemesh -n '__uptimemesh_in update start' -l wait-seconds -x -d 'between one ring\'s end and the next one\'s begin (default 600)'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l lost-max -x -d 'nodes that may fail or be lost before it halts (default 0)'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l wait -d 'wait until every ring is updated'
-complete -c uptimemesh -n '__uptimemesh_in update start' -l timeout -x -d 'longest wait (default 300)'
+complete -c uptimemesh -n '__uptimemesh_in update start' -l timeout -x -d 'longest wait (default 86400)'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l username -x -d 'user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l password-file -r -F -d 'file with the password; - reads standard input'
 complete -c uptimemesh -n '__uptimemesh_in update start' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'

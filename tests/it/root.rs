@@ -541,7 +541,6 @@ fn what_stays_root_follows_no_link_of_others() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("update is a link that is not followed"), "{said}");
     fs::remove_file(attacked.secret().join("request.json")).unwrap();
-
     // Where a support bundle is put.
     let mut server = Running::of(
         attacked.command(&["serve", "--server-host", "127.0.0.1", "--server-port", "0"]),
@@ -552,7 +551,8 @@ fn what_stays_root_follows_no_link_of_others() {
     attacked.plant("out", &attacked.secret());
     let output = attacked.data("out/bundle.tar.gz");
     let create = |output: &Path| {
-        attacked.ends(&["support-bundle", "create", "--api-url", &url, "--output", output.to_str().unwrap()])
+        let asks = ["support-bundle", "create", "--api-url", &url, "--password", "uptime", "--output"];
+        attacked.ends(&[&asks[..], &[output.to_str().unwrap()]].concat())
     };
     assert_eq!(create(&output), 1);
     assert_eq!(create(&attacked.dir.join("kept/bundle.tar.gz")), 0);

@@ -422,7 +422,7 @@ const PATH_WORDS: &[&str] = &[
     "resume", "revisions", "revoke", "rollback", "rollout", "rotate", "rotate-wg-keys", "room", "runs",
     "router-assignments", "scheduler", "self", "services", "sessions", "settings", "snapshot", "snapshots", "spec",
     "static", "status", "stream", "style.css", "support", "support-bundles", "theme", "token", "tokens", "ui",
-    "uncordon", "updates", "users", "version", "wireguard",
+    "uncordon", "updates", "users", "version", "wireguard", "work",
 ];
 
 /// True for a word in the path of one of our routes.
