@@ -141,6 +141,17 @@ pub fn every<F: FnMut() + Send + 'static>(
     })
 }
 
+/// Starts a thread that runs `work` now, and after the time that its last turn returned, until the flag is raised.
+/// After a panic it waits for `retry`.
+pub fn paced<F: FnMut() -> Duration + Send + 'static>(
+    name: &'static str,
+    stop: Stop,
+    retry: Duration,
+    mut work: F,
+) -> io::Result<JoinHandle<()>> {
+    spawn(name, None, move || while !stop.wait(catch_panic(name, &mut work).unwrap_or(retry)) {})
+}
+
 /// Starts a thread that runs `work` now, after every set of `news`, and after the time that its last turn returned,
 /// until `news` is closed. After a panic it waits for `retry`.
 pub fn on_news<F: FnMut() -> Duration + Send + 'static>(

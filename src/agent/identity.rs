@@ -23,14 +23,15 @@ pub const URLS: &str = "api.urls";
 /// The lease token.
 pub const LEASE: &str = "lease.token";
 
-/// An identity. Holds a private key, so it has no Debug.
+/// An identity. Holds a private key, so it has no Debug. Clones share what is known of its files.
+#[derive(Clone)]
 pub struct Identity {
     /// Its directory.
     pub dir: PathBuf,
     /// Whose it is.
     pub node_id: NodeId,
     /// The node's key.
-    pub key: NodeKey,
+    pub key: Arc<NodeKey>,
     /// The node's certificate, PEM.
     pub cert_pem: String,
     /// The certificates of the cluster's authorities, PEM.
@@ -151,7 +152,7 @@ impl Identity {
             };
             files::read(&dir.join(name))?.ok_or_else(missing)
         };
-        let key = NodeKey::from_pem(&text(KEY)?)?;
+        let key = Arc::new(NodeKey::from_pem(&text(KEY)?)?);
         let lease_token = text(LEASE)?.trim().to_string();
         let given = Given { cert_pem: text(CERT)?, ca_pem: text(CA)?, lease_token, joined: 0 };
         Ok(Identity {

@@ -1,7 +1,7 @@
 //! The node agent, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for
-//! nothing of this machine. `reconcile` writes down what the control plane gave, and does what it wants, on
-//! `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`. They meet in values that are
-//! watched.
+//! nothing of this machine; its call that waits for work is on `agent-work`. `reconcile` writes down what the control
+//! plane gave, and does what it wants, on `agent-reconcile`. `report` gathers what the machine is like, on
+//! `agent-facts`. They meet in values that are watched.
 
 pub mod config;
 pub mod doctor;
@@ -21,6 +21,7 @@ use crate::thread::{Watch, spawn};
 use config::AgentConfig;
 use identity::Identity;
 use ledger::{Accepted, Ledger, Run};
+use link::work::{Contact, WorkCall};
 use link::{ControlPlane, Link, Linked};
 use reconcile::Reconciler;
 use report::Report;
@@ -37,6 +38,8 @@ const UPDATE_REQUEST: &str = "request.json";
 pub struct Agent {
     identity_dir: PathBuf,
     link: Link,
+    work_call: WorkCall,
+    contact: Watch<Option<Contact>>,
     reconciler: Reconciler,
     facts: Watch<Object>,
     accepted: Watch<Option<Accepted>>,
@@ -52,8 +55,11 @@ impl Agent {
         let updater = Updater::new(config.update_dir.join(UPDATE_REQUEST), config.update_state.clone());
         let reconciler = Reconciler::new(accepted.clone(), Ledger::new(&identity, run.clone()), updater);
         let report = Report::new(&run.id, facts.clone(), reconciler.watch());
-        let link = Link::new(control_plane, identity, config.lease_ttl_s, report, accepted.clone())?;
-        Ok(Agent { identity_dir, link, reconciler, facts, accepted })
+        let contact = Watch::new(None);
+        let work_call = WorkCall::new(contact.clone(), Watch::new(None));
+        let (ttl_s, publish_to) = (config.lease_ttl_s, contact.clone());
+        let link = Link::new(control_plane, identity, ttl_s, report, accepted.clone(), publish_to)?;
+        Ok(Agent { identity_dir, link, work_call, contact, reconciler, facts, accepted })
     }
 
     /// Signs heartbeats with later times than this one, in epoch seconds.
@@ -71,7 +77,7 @@ impl Agent {
     /// Starts the agent's threads.
     pub fn start(self) -> Result<Running> {
         const DOING: &str = "start the agent";
-        let Agent { identity_dir, mut link, mut reconciler, facts, accepted } = self;
+        let Agent { identity_dir, mut link, mut work_call, contact, mut reconciler, facts, accepted } = self;
         let looking = facts.clone();
         spawn("agent-facts", None, move || report::keep_looking(&identity_dir, &looking)).doing(DOING)?;
         let (ended, reconciled) = channel();
@@ -81,8 +87,9 @@ impl Agent {
             let _ = ended.send(());
         };
         spawn("agent-reconcile", None, reconcile).doing(DOING)?;
+        spawn("agent-work", None, move || work_call.run()).doing(DOING)?;
         let link = spawn("agent-link", None, move || link.run()).doing(DOING)?;
-        Ok(Running { link, facts, accepted, reconciled })
+        Ok(Running { link, contact, facts, accepted, reconciled })
     }
 }
 
@@ -92,6 +99,7 @@ const LEDGER_TIME: Duration = Duration::from_secs(2);
 /// A working agent.
 pub struct Running {
     link: JoinHandle<()>,
+    contact: Watch<Option<Contact>>,
     facts: Watch<Object>,
     accepted: Watch<Option<Accepted>>,
     /// Gets a message when the reconciler has ended.
@@ -102,6 +110,7 @@ impl Running {
     /// Stops the agent. Waits for a heartbeat on its way and, for a limited time, until its answer is on disk.
     pub fn stop(self) -> Result<()> {
         self.facts.close();
+        self.contact.close();
         let ended = self.link.join().map_err(|_| Error::fault("stop the agent", "its thread had panicked"));
         self.accepted.close();
         let _ = self.reconciled.recv_timeout(LEDGER_TIME);

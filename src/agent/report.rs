@@ -29,9 +29,9 @@ impl Report {
         Report { run: AgentRun { id: run_id.to_string(), boot: host::boot() }, facts, updater }
     }
 
-    /// Id of the run.
-    pub fn run_id(&self) -> &str {
-        &self.run.id
+    /// The run.
+    pub fn run(&self) -> &AgentRun {
+        &self.run
     }
 
     /// Waits for facts newer than `seen`, at most this long. Gives the version that is there; `None` once the agent

@@ -131,12 +131,14 @@ fn with_work(api: &Api, mut nodes: Vec<Value>) -> Called<Vec<Value>> {
     Ok(nodes)
 }
 
-/// State of a node for new work, as it and its operator say; nothing if neither said anything. What a node reported
-/// before it fell silent is not its state now.
+/// State of a node for new work, as its connection, it and its operator say; nothing if none of them said anything.
+/// What a node reported before it fell silent is not its state now.
 fn state(node: &Value) -> Value {
     let status = &node["status"];
     let is_silent = node["lease_state"] == "stale" || node["lease_state"] == "dead";
-    if status["ready"] == false && !is_silent {
+    if !node["suspect_since"].is_null() {
+        json!("suspect")
+    } else if status["ready"] == false && !is_silent {
         json!("not ready")
     } else if status["draining"] == true {
         status["drain_state"].as_str().map_or(json!("draining"), |state| json!(state))

@@ -4,6 +4,7 @@ use crate::clock::Timestamp;
 use crate::model::node_api::{Reason, Refusal};
 use serde_json::Value;
 use std::fmt;
+use std::time::Duration;
 
 /// Failure of a call.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub enum CallError {
         reason: Option<Reason>,
         /// The server's time, if it was sent.
         server_time: Option<Timestamp>,
+        /// Time until the call can be tried again, if it was sent.
+        retry_after: Option<Duration>,
     },
 }
 
@@ -48,9 +51,10 @@ impl CallError {
 pub type Called<T> = Result<T, CallError>;
 
 /// The error for a refusal.
-pub(super) fn refusal(status: u16, Refusal { detail, reason, server_time }: Refusal) -> CallError {
+pub(super) fn refusal(status: u16, refused: Refusal, retry_after: Option<Duration>) -> CallError {
+    let Refusal { detail, reason, server_time } = refused;
     let detail = detail.as_str().map_or_else(|| faults(&detail), str::to_string);
-    CallError::Refused { status, detail, reason, server_time }
+    CallError::Refused { status, detail, reason, server_time, retry_after }
 }
 
 /// The faults of a 422, on one line.
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_refusal_is_a_sentence_whatever_its_shape() {
-        let said = |body: Value| refusal(422, serde_json::from_value(body).expect("a refusal")).to_string();
+        let said = |body: Value| refusal(422, serde_json::from_value(body).expect("a refusal"), None).to_string();
         assert_eq!(said(json!({"detail": "No."})), "No. (HTTP 422)");
         let faults = json!({"detail": [{"loc": ["body", "labels", 0], "msg": "is long"}, {"loc": ["body", "id"],
             "msg": "Field required"}]});

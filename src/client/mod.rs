@@ -12,7 +12,7 @@ mod trust;
 pub use crate::crypto::tls::Trust;
 pub use download::download;
 pub use error::{CallError, Called};
-pub use node::Signer;
+pub use node::{Paused, Signer};
 pub use node_api::Answered;
 pub use session::Source;
 pub use trust::{authorities_in, shown_authority};
@@ -337,6 +337,7 @@ impl Api {
         let header = |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok());
         let (next, tag) = (header("link").and_then(next_of), header("etag").map(str::to_string));
         let next_authority = header(NEXT_AUTHORITY).map(str::to_string);
+        let retry_after = header("retry-after").and_then(|s| s.parse().ok()).map(Duration::from_secs);
         let text = response
             .body_mut()
             .with_config()
@@ -349,9 +350,9 @@ impl Api {
         match (refused(), parsed) {
             (None, Ok(body)) if is_success => {
                 self.note_authority.iter().for_each(|note| note(next_authority.as_deref()));
-                Ok(Answer { body, next, tag })
+                Ok(Answer { body, next, tag, retry_after })
             }
-            (Some(refused), _) => Err(self.explained(refusal(status, refused))),
+            (Some(refused), _) => Err(self.explained(refusal(status, refused, retry_after))),
             _ if status == 308 => {
                 let why = format!(
                     "{} answers over HTTPS only: use https:// and say whom to believe, by --ca-file or a join string",
@@ -388,6 +389,8 @@ struct Answer {
     next: Option<String>,
     /// The tag of the object's version.
     tag: Option<String>,
+    /// Pause that the server requests.
+    retry_after: Option<Duration>,
 }
 
 /// The path in `<path>; rel="next"`.

@@ -12,6 +12,7 @@ use crate::model::node_runs::AgentRun;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
+use std::time::Duration;
 
 /// Key and token that a node signs with.
 pub struct Signer<'s> {
@@ -31,6 +32,14 @@ pub struct SignedCall<'s> {
     path: &'s str,
     body: Option<String>,
     headers: Vec<(&'static str, String)>,
+}
+
+/// An answer, and the pause that the server requests after it.
+pub struct Paused<T> {
+    /// The answer.
+    pub answer: T,
+    /// Time until the next call, if it was sent.
+    pub retry_after: Option<Duration>,
 }
 
 impl Signer<'_> {
@@ -68,7 +77,13 @@ impl Signer<'_> {
 impl Api {
     /// Makes a call that a node has signed.
     pub fn send(&self, signed: SignedCall) -> Called<Value> {
+        self.send_pausing(signed).map(|paused| paused.answer)
+    }
+
+    /// The same, with the pause that the server requests. An answer without a body is null.
+    pub fn send_pausing(&self, signed: SignedCall) -> Called<Paused<Value>> {
         let headers: Vec<(&str, &str)> = signed.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        self.call(signed.method, signed.path, signed.body, &headers).map(|answer| answer.body)
+        let answer = self.call(signed.method, signed.path, signed.body, &headers)?;
+        Ok(Paused { answer: answer.body, retry_after: answer.retry_after })
     }
 }

@@ -66,11 +66,12 @@ impl Control {
         let ca = ca::Authority::new(config.pki_dir.clone())?;
         let tls = config.tls.then(|| tls::Tls::new(&config, &ca, listening)).transpose()?;
         ca::adopt(&ca, &store)?;
-        let node_work: Arc<node_work::Work> = Arc::default();
+        let leases = leases::Leases::load(&store)?;
+        let node_work = Arc::new(node_work::Work::new(leases.losses.clone()));
         let touched = Arc::clone(&node_work);
         store.changes.on_placed(move |nodes| touched.touch(nodes));
         Ok(Control {
-            leases: leases::Leases::load(&store)?,
+            leases,
             ca,
             listening,
             tls,

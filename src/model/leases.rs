@@ -42,4 +42,7 @@ pub struct LeaseView {
     pub lease_expires_at: Option<Timestamp>,
     /// State of its lease.
     pub lease_state: LeaseState,
+    /// Time since which its waiting call is lost, while it is suspect for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspect_since: Option<Timestamp>,
 }

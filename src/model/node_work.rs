@@ -8,7 +8,7 @@ use std::fmt;
 pub const VERSION_CHARS_MAX: usize = 64;
 
 /// A state of a node's work. Numbers grow within an epoch, which is one run of the control plane.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct WorkVersion {
     /// Name of the run.
     pub epoch: String,
@@ -20,10 +20,15 @@ impl WorkVersion {
     /// Reads `EPOCH.VERSION`.
     pub fn parse(text: &str) -> Option<WorkVersion> {
         let (epoch, version) = text.split_once('.')?;
-        let is_epoch = !epoch.is_empty() && epoch.bytes().all(|b| b.is_ascii_alphanumeric());
         let is_number = version.bytes().all(|b| b.is_ascii_digit());
-        let fits = text.len() <= VERSION_CHARS_MAX && is_epoch && is_number;
-        Some(WorkVersion { epoch: epoch.to_string(), version: version.parse().ok().filter(|_| fits)? })
+        let read = WorkVersion { epoch: epoch.to_string(), version: version.parse().ok().filter(|_| is_number)? };
+        Some(read).filter(|read| text.len() <= VERSION_CHARS_MAX && read.is_sound())
+    }
+
+    /// True if it can be read again from its text.
+    pub fn is_sound(&self) -> bool {
+        let is_name = !self.epoch.is_empty() && self.epoch.bytes().all(|b| b.is_ascii_alphanumeric());
+        is_name && self.to_string().len() <= VERSION_CHARS_MAX
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Node<Roles = Vec<String>, Labels = BTreeMap<String, String>, Status =
     pub heartbeat_at: Option<Timestamp>,
     /// End of its lease.
     pub lease_expires_at: Option<Timestamp>,
+    /// Time since which its waiting call is lost, while it is suspect for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspect_since: Option<Timestamp>,
     /// Lower-case hex SHA-256 of its DER certificate.
     pub identity_fingerprint: Option<String>,
     /// End of that certificate.

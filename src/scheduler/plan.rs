@@ -255,7 +255,8 @@ impl<'s, 'v> Planner<'s, 'v> {
             return Some(Trouble::Unready);
         }
         let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
-        let closed = node.closed().map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed);
+        let closed = node.closed().filter(|_| !node.may_keep());
+        let closed = closed.map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed);
         let clash = || self.session.clash(index).map(Trouble::Clash);
         closed.or_else(clash).or_else(|| self.session.overfull(index).map(Trouble::Overfull))
     }

@@ -1,6 +1,7 @@
 //! Plans over generated clusters: the effect of each rule, and the properties that hold for any cluster.
 
 mod room;
+mod silence;
 
 use super::plan::{self, Plan};
 use super::rebalance;
@@ -43,6 +44,7 @@ impl Cluster {
             drain_state: String::new(),
             ready: true,
             lease: LeaseState::Alive,
+            suspect: false,
             // For a long time, if it is dead.
             dead_for_s: 1_000_000,
             in_grace: false,
@@ -195,39 +197,6 @@ fn anti_affinity_is_soft_hard_or_off() {
             warnings(&plans)
         );
     }
-}
-
-#[test]
-fn sick_and_lost_replicas_move_and_stale_nodes_keep_theirs() {
-    let mut c = Cluster::with_nodes(5);
-    c.service("a", json!({"scheduling": {"lost_after_seconds": 30}}));
-    for (i, status) in
-        [json!({"healthy": false}), json!({"state": "CrashLoop"}), json!({}), json!({"healthy": "false"})]
-            .into_iter()
-            .enumerate()
-    {
-        let mut status = object(status);
-        status.insert("applied_generation".into(), 1.into());
-        c.replica(&format!("r{i}"), "a", &format!("n{i}"), Value::Object(status));
-    }
-    c.replica("r4", "a", "gone", json!({"applied_generation": 1}));
-    c.nodes[2].lease = LeaseState::Stale;
-    assert_eq!(c.step(), ["move_unhealthy gone>n4", "move_unhealthy n0>n1", "move_unhealthy n1>n0"]);
-    assert_eq!(c.step(), [""; 0], "placement clears the marks");
-    c.nodes[2].lease = LeaseState::Dead;
-    c.nodes[2].dead_for_s = 10;
-    assert_eq!(c.step(), [""; 0]);
-    assert_eq!(c.plan()[0].due_in_s, Some(20));
-    c.nodes[2].dead_for_s = 30;
-    c.grace = true;
-    assert_eq!(c.step(), [""; 0], "nodes may come back after a start");
-    c.grace = false;
-    c.brake = Some("x".into());
-    assert_eq!(c.step(), [""; 0]);
-    assert!(warnings(&c.plan()).contains("Nothing is moved: x"));
-    c.brake = None;
-    assert_eq!(c.step().len(), 1);
-    assert_eq!(c.on("n2"), 0);
 }
 
 #[test]

@@ -20,6 +20,9 @@ use std::sync::OnceLock;
 /// Index of a node in the view.
 pub type NodeIndex = u32;
 
+/// Reason why nothing new is placed on a suspect node.
+const SUSPECT: &str = "suspect: its connection was reset";
+
 /// One moment of the cluster.
 pub struct View {
     /// Time of the view.
@@ -55,6 +58,8 @@ pub struct NodeView {
     pub ready: bool,
     /// State of its lease.
     pub lease: LeaseState,
+    /// True if its waiting call broke off.
+    pub suspect: bool,
     /// Seconds since its death; 0 if it is not dead.
     pub dead_for_s: i64,
     /// True if it is silent since before the server started, a short while ago: it may just not have called yet.
@@ -103,7 +108,7 @@ impl View {
     /// The cluster according to the database and the leases.
     pub fn load(read: &Read, leases: &Leases, now: Timestamp, brake: Option<String>, grace: bool) -> Result<View> {
         let seen: HashMap<NodeId, SeenLease> = leases.seen().into_iter().collect();
-        let never = SeenLease { state: LeaseState::Unknown, dead_for_s: 0, heard: false };
+        let never = SeenLease { state: LeaseState::Unknown, dead_for_s: 0, heard: false, suspect: false };
         let lease = |id: &NodeId| seen.get(id).copied().unwrap_or(never);
         let facts = nodes::facts(read)?.into_iter();
         let nodes = facts
@@ -193,6 +198,7 @@ fn node_view(node: PlacedNode, lease: SeenLease, grace: bool) -> NodeView {
         drain_state: facts.drain_state.as_ref().and_then(Value::as_str).unwrap_or("").to_string(),
         ready: facts.ready != Some(Value::Bool(false)),
         lease: lease.state,
+        suspect: lease.suspect,
         dead_for_s: lease.dead_for_s,
         in_grace: grace && lease.state == LeaseState::Dead && !lease.heard,
         cpu_millis: cpu.map(Room::free),
@@ -224,13 +230,14 @@ impl NodeView {
             _ if self.draining => Some("draining"),
             _ if !self.schedulable => Some("cordoned"),
             _ if !self.ready => Some("not ready"),
+            _ if self.suspect => Some(SUSPECT),
             LeaseState::Alive | LeaseState::Unknown => None,
         }
     }
 
-    /// True if replicas here may stay: a stale node keeps them.
+    /// True if replicas here may stay: a stale node keeps them, and a suspect one.
     pub fn may_keep(&self) -> bool {
-        matches!(self.closed(), None | Some("stale")) && !self.draining
+        matches!(self.closed(), None | Some("stale" | SUSPECT)) && !self.draining
     }
 
     /// The zone, from the value of a label.

@@ -32,6 +32,7 @@ where
         api_endpoint: row.get(7)?,
         heartbeat_at: None,
         lease_expires_at: None,
+        suspect_since: None,
         identity_fingerprint: row.get(8)?,
         identity_expires_at: row.get(9)?,
         created_at: row.get(10)?,

@@ -130,7 +130,7 @@ impl<'n> Drawing<'n> {
         self.circles.push(page!(
             "mesh_node.html",
             href = &parts::path("nodes", &node.id),
-            title = &format!("{}: {state}", node.name),
+            title = &format!("{}: {state}{}", node.name, if node.suspect_since.is_some() { ", suspect" } else { "" }),
             state = state,
             x = &x.to_string(),
             y = &y.to_string(),

@@ -134,7 +134,7 @@ fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html>
     let labels: BTreeMap<String, String> = serde_json::from_str(node.labels.get()).unwrap_or_default();
     let status = json::kept_object(node.status.get());
     let mut state = vec![parts::state(lease.as_str())];
-    state.extend(marks(&status));
+    state.extend(suspect(node.suspect_since).into_iter().chain(marks(&status)));
     if has_two_holders {
         state.extend([parts::text(" "), parts::state("copied")]);
     }
@@ -147,6 +147,11 @@ fn row(node: &ListedNode, lease: LeaseState, has_two_holders: bool) -> Vec<Html>
         parts::text(node.mesh_ip.as_ref().map_or("", MeshAddress::as_str)),
         Html::concat(chips.collect()),
     ]
+}
+
+/// Mark of a node whose waiting call broke off.
+fn suspect(since: Option<clock::Timestamp>) -> Vec<Html> {
+    since.map_or_else(Vec::new, |_| vec![parts::text(" "), parts::state("suspect")])
 }
 
 /// States of a node beside its lease.
@@ -207,7 +212,8 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
 
 /// Facts about a node.
 fn facts(node: &Node, lease: LeaseState) -> Vec<(&'static str, Html)> {
-    let states = std::iter::once(parts::state(lease.as_str())).chain(marks(&node.status));
+    let states = std::iter::once(parts::state(lease.as_str())).chain(suspect(node.suspect_since));
+    let states = states.chain(marks(&node.status));
     let mut facts = vec![
         ("State", Html::concat(states.collect())),
         ("Id", parts::text(node.id.as_str())),
@@ -227,6 +233,7 @@ fn facts(node: &Node, lease: LeaseState) -> Vec<(&'static str, Html)> {
             facts.push((name, parts::time(at)));
         }
     }
+    facts.extend(node.suspect_since.map(|at| ("Suspect since", parts::time(at))));
     facts.extend(machine(&node.status));
     facts.push(("Room for replicas", node_room::fact(node)));
     facts

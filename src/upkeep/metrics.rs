@@ -62,6 +62,8 @@ pub fn text(app: &App) -> Result<String> {
     out.sample("uptimemesh_stream_readers", &[], control.stream_readers.count() as f64);
     out.family("uptimemesh_waiting_nodes", "gauge", "Nodes with a call that waits for work.");
     out.sample("uptimemesh_waiting_nodes", &[], control.node_work.waiting() as f64);
+    out.family("uptimemesh_suspect_nodes", "gauge", "Nodes whose waiting call was reset; they may be dead.");
+    out.sample("uptimemesh_suspect_nodes", &[], control.leases.suspects() as f64);
     out.family(
         "uptimemesh_unnamed_requests_total",
         "counter",

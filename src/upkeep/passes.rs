@@ -3,18 +3,21 @@
 
 use super::App;
 use crate::control::access::{api_tokens, sessions};
+use crate::control::fleet::leases::suspects;
 use crate::control::fleet::{nodes, updates};
 use crate::control::trust::tls;
 use crate::control::{Control, events, once};
 use crate::error::{Chain, Doing, Result};
-use crate::thread::{Stop, Watch, every, on_news, spawn};
+use crate::thread::{Stop, Watch, every, on_news, paced, spawn};
 use crate::upkeep::{backups, bundles};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Interval for noticing expired leases.
+/// Longest interval between looks at the leases, and the pause after a failure of the database.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Pause of the suspicions after a failure of the database.
+const SUSPECTS_RETRY: Duration = Duration::from_secs(15);
 /// Interval between flushes of renewals: a cluster in which nothing happens writes next to nothing, which spares the SD
 /// cards that small control planes run on. A stop writes them too. A crash loses these times only, and every lease gets
 /// a fresh term after it anyway.
@@ -53,6 +56,10 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         let app = Arc::clone(app);
         on_news(name, news.clone(), retry, move || log_failure(name, work(&app)).unwrap_or(retry)).doing("start a pass")
     };
+    let at_its_pace = |name: &'static str, retry: Duration, work: fn(&App) -> Result<Duration>| {
+        let app = Arc::clone(app);
+        paced(name, stop.clone(), retry, move || log_failure(name, work(&app)).unwrap_or(retry)).doing("start a pass")
+    };
     let waking = {
         let (app, stop) = (Arc::clone(app), stop.clone());
         spawn("event-readers", None, move || events::wake_readers(&app.control, &stop)).doing("start a pass")?
@@ -64,8 +71,9 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         watcher("scheduler", &app.control.store.changes.news, SCHEDULE_RETRY, |app| app.scheduler.turn(&app.control))?,
         watcher("bundles", &app.bundles.news, BUNDLE_RETRY, bundles::turn)?,
         watcher("updates", &app.control.updates.news, UPDATE_RETRY, |app| updates::turn(&app.control))?,
-        watcher("backups", &app.backups.news, BACKUP_RETRY, backups::turn)?,
-        pass("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store, SWEEP).map(drop))?,
+        watcher("suspects", app.control.leases.suspicion_news(), SUSPECTS_RETRY, |app| suspects::turn(&app.control))?,
+        at_its_pace("backups", BACKUP_RETRY, backups::turn)?,
+        at_its_pace("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store, SWEEP))?,
         pass("lease-flush", FLUSH, |app| app.control.leases.flush(&app.control.store).map(drop))?,
         pass("event-prune", PRUNE, |app| events::prune(&app.control))?,
         pass("node-forget", FORGET_NODES, |app| nodes::forget_old(&app.control))?,
@@ -84,8 +92,8 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
 pub fn stop(app: &App, stop: &Stop) {
     stop.raise();
     app.control.store.changes.news.close();
+    app.control.leases.suspicion_news().close();
     app.bundles.news.close();
-    app.backups.news.close();
     app.control.updates.news.close();
 }
 

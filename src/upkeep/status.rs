@@ -183,6 +183,12 @@ fn of_leases(control: &Control, nodes: &[ListedNode], lines: &mut Vec<Attention>
         }
         left_out(lines, them.len(), Subject::Nodes(state), word, word);
     }
+    let suspects: Vec<&ListedNode> = nodes.iter().filter(|n| n.suspect_since.is_some()).collect();
+    for node in suspects.iter().take(LINES_MAX) {
+        let (subject, detail) = (Subject::Node(node.id.clone()), "its connection was reset".to_string());
+        lines.push(line(subject, "warning", "suspect", &node.name, detail, node.suspect_since));
+    }
+    left_out(lines, suspects.len(), Subject::Nodes(LeaseState::Alive), "warning", "suspect");
 }
 
 fn of_services(services: &[Service], states: &[ServiceHealth], now: Timestamp, lines: &mut Vec<Attention>) {

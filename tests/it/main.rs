@@ -54,6 +54,7 @@ mod signals;
 mod sql;
 mod stream;
 mod support;
+mod suspects;
 mod terminal;
 mod texts;
 mod tidy;

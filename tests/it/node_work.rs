@@ -94,7 +94,7 @@ fn a_wait_is_bounded_and_every_fault_is_named() {
 fn a_stop_answers_what_waits() {
     let mut served = Served::new();
     let (admin, client) = (served.admin(), served.anonymous());
-    let node = Node::joined(&admin, "n1");
+    let mut node = Node::joined(&admin, "n1");
     let (_, version) = current(&node, &client);
     let call = wait(&node, &client, &version, 60);
     until("it waits", || (waiting(&admin) == 1).then_some(()));
@@ -104,11 +104,10 @@ fn a_stop_answers_what_waits() {
     assert_eq!((answer.status, answer.header("Connection")), (204, Some("close")));
     assert!(began.elapsed() < PATIENCE);
     let client = served.anonymous();
-    let newer = until("the node signs after the start", || {
-        let answer = node.call(&client, "GET", &format!("/node/work?after={version}&wait=60"), b"");
-        (answer.status == 200).then(|| answer.json())
-    });
-    assert_eq!(newer["version"], 0, "another run, which counts from its own beginning");
+    // The first heartbeat after the start brings a lease token for calls.
+    until("a heartbeat is accepted", || (node.heartbeat(&client, 45, &json!({})).status == 200).then_some(()));
+    let newer = node.call(&client, "GET", &format!("/node/work?after={version}&wait=60"), b"");
+    assert_eq!((newer.status, &newer.json()["version"]), (200, &json!(0)), "another run, which counts for itself");
 }
 
 /// A node's own connection, known by its certificate.

@@ -9,6 +9,7 @@ mod error;
 pub mod node_self;
 pub mod recover;
 pub mod server_clock;
+pub mod work;
 
 pub use error::{AgentError, Linked};
 
@@ -25,6 +26,7 @@ use crate::model::node_api::{Part, Reason};
 use crate::thread::{Watch, catch_panic};
 use server_clock::ServerClock;
 use std::time::{Duration, Instant};
+use work::Contact;
 
 /// Heartbeats in the time of one lease: two may be lost before it runs out.
 const BEATS_PER_LEASE: u32 = 3;
@@ -65,10 +67,10 @@ pub struct Link {
     api: Api,
     identity: Identity,
     ttl_s: i64,
-    run_id: String,
     clock: ServerClock,
     report: Report,
     accepted: Watch<Option<Accepted>>,
+    contact: Watch<Option<Contact>>,
     heard: Option<Heard>,
     /// The last call was answered, so its connection may be kept.
     connected: bool,
@@ -87,13 +89,15 @@ pub struct Link {
 }
 
 impl Link {
-    /// A link for this identity, with leases of `ttl_s` seconds; accepted heartbeats are published in `accepted`.
+    /// A link for this identity, with leases of `ttl_s` seconds; accepted heartbeats are published in `accepted`, and
+    /// what other calls need in `contact`.
     pub fn new(
         control_plane: ControlPlane,
         identity: Identity,
         ttl_s: i64,
         report: Report,
         accepted: Watch<Option<Accepted>>,
+        contact: Watch<Option<Contact>>,
     ) -> Result<Link> {
         let mut api = control_plane.api(&identity)?;
         api.limit(beat::time(ttl_s), beat::CONNECT_TIME);
@@ -102,10 +106,10 @@ impl Link {
             api,
             identity,
             ttl_s,
-            run_id: report.run_id().to_string(),
             clock: ServerClock::default(),
             report,
             accepted,
+            contact,
             heard: None,
             connected: false,
             displaced: false,
@@ -174,7 +178,7 @@ impl Link {
         let displaced = matches!(result, Err(e) if e.reason() == Some(&Reason::AnotherRun));
         if displaced && !self.displaced {
             log::error!(
-                target: "agent", event = "agent.displaced", node_id, run = self.run_id,
+                target: "agent", event = "agent.displaced", node_id, run = self.report.run().id,
                 identity_dir:% = self.identity.dir.display();
                 "Another machine beats as this node: the identity was copied, and this machine is refused. An operator \
                  decides which one stays (uptimemesh node runs NODE; node keep-run NODE RUN); the other needs its own \
@@ -246,6 +250,12 @@ impl Link {
     fn publish(&self) {
         let urls = self.control_plane.follows.then(|| self.control_plane.urls.clone());
         self.accepted.set(Some(Accepted { given: self.identity.given(), urls, heartbeat: self.heard.clone() }));
+        self.contact.set(Some(Contact {
+            control_plane: self.control_plane.clone(),
+            identity: self.identity.clone(),
+            run: self.report.run().clone(),
+            offset_s: self.clock.offset_s(),
+        }));
     }
 
     /// Follows the control plane to its addresses. One that answered stays; one that is not named any more and never
@@ -318,7 +328,11 @@ fn interval(asked_s: i64) -> Duration {
 
 /// Wait after this number of failures in a row.
 fn backoff(failures: u32, ttl_s: i64) -> Duration {
-    let ceiling = BACKOFF_CEILING.min(Duration::from_secs(ttl_s.unsigned_abs()) * 2 / 3);
+    doubled(failures, BACKOFF_CEILING.min(Duration::from_secs(ttl_s.unsigned_abs()) * 2 / 3))
+}
+
+/// A first wait that doubles with each further failure, up to a ceiling.
+fn doubled(failures: u32, ceiling: Duration) -> Duration {
     BACKOFF_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(ceiling)
 }
 

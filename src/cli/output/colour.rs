@@ -24,6 +24,7 @@ const WORDS: &[(Tone, &[&str])] = &[
         Tone::Busy,
         &[
             "stale",
+            "suspect",
             "pending",
             "rolling out",
             "draining",

@@ -6,34 +6,37 @@
 //! term, so a restart kills no node either.
 //!
 //! This file has the table; `beat` accepts heartbeats, `news` writes their changes, `transitions` writes transitions
-//! and renewals.
+//! and renewals, `suspects` has the nodes whose waiting calls broke off.
 
 mod beat;
+mod holders;
+mod list;
 mod news;
 mod pace;
+pub mod suspects;
 mod transitions;
 
 pub(in crate::control) use beat::claims_for;
 pub use beat::{Heartbeat, heartbeat};
+pub use list::list;
 
 use crate::clock::{self, Timestamp};
-use crate::control::Control;
 use crate::control::fleet::load_history::{LoadDay, LoadHistory, STEP_S, STEPS};
-use crate::control::fleet::node_runs::{News, Runs};
+use crate::control::fleet::losses::Losses;
+use crate::control::fleet::node_runs::Runs;
 use crate::control::fleet::signing_times::SigningTimes;
 use crate::control::fleet::unstored::Unstored;
 use crate::control::settings;
 use crate::crypto::pki::PublicKey;
-use crate::error::{Error, FieldFault, Loc, Result};
+use crate::error::Result;
 use crate::logger::Quota;
 use crate::model::ids::NodeId;
-use crate::model::leases::{LEASE_TTL_S, LeaseState, LeaseView};
+use crate::model::leases::{LEASE_TTL_S, LeaseState};
 use crate::model::node_api::Reason;
 use crate::model::node_runs::{AgentRun, Conflict};
 use crate::model::nodes::{Node, ShowSignedAt};
-use crate::model::{Page, Paging};
 use crate::store::leases::LeaseRow;
-use crate::store::{Store, Write, leases, nodes};
+use crate::store::{Store, Write, leases};
 use crate::thread::lock;
 use pace::Pace;
 use std::collections::{BTreeMap, HashMap};
@@ -41,6 +44,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use suspects::Suspicion;
 
 /// Number of parts of the table, each with its own lock, so that heartbeats on two cores do not meet.
 const SHARDS: usize = 16;
@@ -89,6 +93,8 @@ pub(in crate::control) struct Lease {
     calls: SigningTimes,
     /// News that the database could not store.
     unstored: Option<Arc<Unstored>>,
+    /// Suspicion about the node.
+    suspicion: Suspicion,
 }
 
 impl Lease {
@@ -98,6 +104,12 @@ impl Lease {
             Some(end) if now <= end + stale_for => LeaseState::Stale,
             _ => LeaseState::Dead,
         }
+    }
+
+    /// Time until the state changes by itself, if it does.
+    fn changes_in(&self, now: Instant, stale_for: Duration) -> Option<Duration> {
+        let end = self.ends?;
+        [end, end + stale_for].into_iter().find(|at| *at >= now).map(|at| at - now)
     }
 
     /// Notes a write of the status: until it is durable, every patch is news. Returns the number of the write.
@@ -137,13 +149,15 @@ pub struct Leases {
     loaded: Instant,
     beats: Arc<Beats>,
     pace: Pace,
-    /// Time of the last sweep.
-    swept: Arc<Mutex<Instant>>,
+    /// Planned time of the next sweep.
+    sweep_due: Arc<Mutex<Instant>>,
     dead_after: Arc<DeadAfter>,
     /// Quota of log lines about refused heartbeats.
     lines: Arc<Quota>,
     /// Size of the news that the database could not store, in bytes.
     unstored_bytes: Arc<AtomicUsize>,
+    /// Waiting calls that broke off.
+    pub(in crate::control) losses: Losses,
 }
 
 /// A lease as the scheduler sees it.
@@ -155,6 +169,8 @@ pub struct SeenLease {
     pub dead_for_s: i64,
     /// True if its node called since the server started.
     pub heard: bool,
+    /// True if its node's waiting call broke off.
+    pub suspect: bool,
 }
 
 /// The setting of how long a node is stale before it is dead.
@@ -183,10 +199,11 @@ impl Leases {
             loaded: clock::tick(),
             beats: Arc::default(),
             pace: Pace::default(),
-            swept: Arc::new(Mutex::new(clock::tick())),
+            sweep_due: Arc::new(Mutex::new(clock::tick())),
             dead_after: Arc::default(),
             lines: Arc::default(),
             unstored_bytes: Arc::default(),
+            losses: Losses::default(),
         };
         table.read_dead_after(store)?;
         let mut conflicts: HashMap<NodeId, Conflict> = store.read(crate::store::node_runs::all)?.into_iter().collect();
@@ -225,6 +242,7 @@ impl Leases {
                 runs: Runs::of(conflicts.remove(&node.node_id)),
                 calls: SigningTimes::default(),
                 unstored: None,
+                suspicion: Suspicion::default(),
             };
             lock(table.shard(&node.node_id)).insert(node.node_id, lease);
         }
@@ -257,8 +275,12 @@ impl Leases {
 
     /// Overlays a row with the node's lease: the one place where reads see the table. Returns true if there is one.
     pub(in crate::control) fn overlay<R, L, S: ShowSignedAt>(&self, node: &mut Node<R, L, S>) -> bool {
-        let seen = self.with(&node.id, |l| (l.heartbeat_at, l.expires_at, l.signed_at));
-        let Some((heartbeat_at, expires_at, signed_at)) = seen else { return false };
+        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let times = |l: &mut Lease| (l.heartbeat_at, l.expires_at, l.signed_at, l.suspect_since(tick, stale_for));
+        let Some((heartbeat_at, expires_at, signed_at, suspect_since)) = self.with(&node.id, times) else {
+            return false;
+        };
+        node.suspect_since = suspect_since;
         node.heartbeat_at = Some(heartbeat_at);
         node.lease_expires_at = Some(expires_at);
         if signed_at > 0 {
@@ -294,8 +316,12 @@ impl Leases {
         };
         let mut all = Vec::new();
         for shard in self.shards.iter() {
-            let seen =
-                |l: &Lease| SeenLease { state: l.state(tick, stale_for), dead_for_s: dead_for_s(l), heard: l.heard };
+            let seen = |l: &Lease| SeenLease {
+                state: l.state(tick, stale_for),
+                dead_for_s: dead_for_s(l),
+                heard: l.heard,
+                suspect: l.suspect_since(tick, stale_for).is_some(),
+            };
             all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), seen(l))));
         }
         all
@@ -391,12 +417,16 @@ impl Leases {
             // identity are void.
             calls: SigningTimes::default(),
             unstored: self.with(id, |l| l.unstored.clone()).flatten(),
+            suspicion: self.with(id, |l| l.suspicion.of_a_new_identity()).unwrap_or_default(),
         };
         leases::put(write, &lease.row())?;
         if let Some(from) = self.with(id, |l| l.recorded).filter(|state| *state != LeaseState::Alive) {
             transitions::record(write, id, from, LeaseState::Alive, write.now)?;
         }
         let before = lock(self.shard(id)).insert(id.clone(), lease);
+        if before.as_ref().is_some_and(|l| l.suspicion.is_recorded()) {
+            self.losses.news.set(());
+        }
         self.restore_on_rollback(write, id, before);
         Ok(())
     }
@@ -431,40 +461,10 @@ impl Leases {
             if signed.is_some_and(|(at_ms, horizon_ms)| !l.calls.use_up(at_ms, horizon_ms)) {
                 return Err(Reason::Replayed);
             }
+            self.hear(l);
             Ok(())
         });
         admitted.unwrap_or(Err(Reason::IdentityReplaced))
-    }
-
-    /// The runs of a node's agent.
-    pub(in crate::control) fn runs(&self, id: &NodeId) -> Runs {
-        self.with(id, |l| l.runs.clone()).unwrap_or_default()
-    }
-
-    /// The two holders of a node's identity, if there is a conflict.
-    pub fn conflict(&self, id: &NodeId) -> Option<Conflict> {
-        self.with(id, |l| l.runs.conflict().cloned()).flatten()
-    }
-
-    /// Takes the news about a node's runs, in the transaction that records it.
-    pub(in crate::control) fn take_run_news(&self, write: &Write, id: &NodeId) -> Option<(News, Conflict)> {
-        let (news, conflict) = self.with(id, |l| l.runs.take_news()).flatten()?;
-        let (table, of) = (self.clone(), id.clone());
-        write.on_rollback(move || {
-            table.with(&of, |l| l.runs.restore_news(news));
-        });
-        Some((news, conflict))
-    }
-
-    /// Applies an operator's decision about which run of a node's agent stays, in the transaction that writes it;
-    /// `None` if that is not a holder.
-    pub(in crate::control) fn keep_run(&self, write: &Write, id: &NodeId, run_id: &str) -> Option<Conflict> {
-        let (conflict, undo) = self.with(id, |l| l.runs.decide(run_id, write.now)).flatten()?;
-        let (table, of) = (self.clone(), id.clone());
-        write.on_rollback(move || {
-            table.with(&of, |l| l.runs.undo(undo));
-        });
-        Some(conflict)
     }
 
     /// Length of a node's lease, in seconds.
@@ -484,47 +484,6 @@ impl Leases {
         })
         .unwrap_or(false)
     }
-}
-
-/// A page of `GET /cluster/leases`: alive, stale, dead, unknown, each by name.
-pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
-    let named = control.store.read(nodes::names)?;
-    let (tick, stale_for) = (clock::tick(), control.leases.stale_for());
-    let mut items: Vec<LeaseView> = named
-        .into_iter()
-        .map(|(node_id, name, roles)| {
-            let seen = control.leases.with(&node_id, |l| (l.heartbeat_at, l.expires_at, l.state(tick, stale_for)));
-            let (heartbeat_at, lease_expires_at) = (seen.map(|s| s.0), seen.map(|s| s.1));
-            LeaseView {
-                node_id,
-                name,
-                roles,
-                heartbeat_at,
-                lease_expires_at,
-                lease_state: seen.map_or(LeaseState::Unknown, |s| s.2),
-            }
-        })
-        .collect();
-    items.sort_by(|a, b| (a.lease_state, &a.name).cmp(&(b.lease_state, &b.name)));
-    let total = items.len() as u64;
-    let begin = match &paging.after {
-        None => 0,
-        Some(id) => match items.iter().position(|l| l.node_id == id.as_str()) {
-            Some(i) => i + 1,
-            None => {
-                let loc = vec![Loc::Name("query".into()), Loc::Name("after".into())];
-                let msg = "This node was deleted: read the list from its beginning".to_string();
-                return Err(Error::Invalid(vec![FieldFault {
-                    kind: "string_pattern_mismatch",
-                    loc,
-                    msg,
-                    input: id.as_str().into(),
-                }]));
-            }
-        },
-    };
-    let rest = items.split_off(begin).into_iter().take(paging.limit + 1).collect();
-    Ok(Page::cut(rest, paging.limit, total, |l| l.node_id.as_str()))
 }
 
 fn seconds(s: i64) -> Duration {

@@ -3,6 +3,7 @@
 pub mod leases;
 pub mod load_history;
 pub mod lookalikes;
+pub mod losses;
 pub mod node_runs;
 pub mod node_self;
 pub mod nodes;

@@ -238,6 +238,7 @@ impl Node {
             reserved: None,
             heartbeat_at: None,
             lease_expires_at: None,
+            suspect_since: None,
             identity_fingerprint: None,
             identity_expires_at: None,
             created_at: now,

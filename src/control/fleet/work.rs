@@ -2,6 +2,7 @@
 
 use crate::bell::Bell;
 use crate::clock;
+use crate::control::fleet::losses::Losses;
 use crate::crypto;
 use crate::model::ids::NodeId;
 use crate::model::node_work::{NodeWork, WorkVersion};
@@ -22,6 +23,8 @@ pub struct Work {
     table: Mutex<Table>,
     /// Time until which answers have been given at the allowed rate.
     paced_until: Mutex<Instant>,
+    /// Calls that broke off.
+    losses: Losses,
 }
 
 #[derive(Default)]
@@ -29,6 +32,8 @@ struct Table {
     /// Number of the last change of any node: a forgotten node never gets an old number again.
     newest: u64,
     nodes: HashMap<NodeId, Entry>,
+    /// Number of calls that wait.
+    waiting: usize,
 }
 
 #[derive(Default)]
@@ -37,14 +42,13 @@ struct Entry {
     waiting: Option<Bell>,
 }
 
-impl Default for Work {
-    fn default() -> Work {
-        let epoch = crypto::uuid().chars().filter(char::is_ascii_alphanumeric).take(16).collect();
-        Work { epoch, table: Mutex::default(), paced_until: Mutex::new(clock::tick()) }
-    }
-}
-
 impl Work {
+    /// The work of a run of the control plane; `losses` gets the calls that break off.
+    pub fn new(losses: Losses) -> Work {
+        let epoch = crypto::uuid().chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+        Work { epoch, table: Mutex::default(), paced_until: Mutex::new(clock::tick()), losses }
+    }
+
     /// Gives these nodes a new version, and wakes exactly those of their calls that wait.
     pub fn touch(&self, nodes: &[NodeId]) {
         let mut bells = Vec::with_capacity(nodes.len());
@@ -56,14 +60,18 @@ impl Work {
             entry.version = version;
             bells.extend(entry.waiting.take());
         }
+        table.waiting -= bells.len();
         drop(table);
         bells.iter().for_each(Bell::ring);
     }
 
     /// Forgets a node that was deleted, and ends its call.
     pub fn forget(&self, node_id: &NodeId) {
-        let gone = lock(&self.table).nodes.remove(node_id);
-        gone.and_then(|entry| entry.waiting).iter().for_each(Bell::ring);
+        let mut table = lock(&self.table);
+        let bell = table.nodes.remove(node_id).and_then(|entry| entry.waiting);
+        table.waiting -= usize::from(bell.is_some());
+        drop(table);
+        bell.iter().for_each(Bell::ring);
     }
 
     /// The work of a node.
@@ -83,14 +91,21 @@ impl Work {
         let entry = table.nodes.entry(node_id.clone()).or_default();
         let bell = Bell::default();
         let older = entry.waiting.replace(bell.clone());
+        table.waiting += usize::from(older.is_none());
         drop(table);
         older.iter().for_each(Bell::ring);
-        Some(Waiting { work: Arc::clone(self), node_id: node_id.clone(), bell, is_first: older.is_none() })
+        let (work, node_id, is_first) = (Arc::clone(self), node_id.clone(), older.is_none());
+        Some(Waiting { work, node_id, bell, is_first, is_answered: false })
     }
 
     /// Number of calls that wait.
     pub fn waiting(&self) -> usize {
-        lock(&self.table).nodes.values().filter(|entry| entry.waiting.is_some()).count()
+        lock(&self.table).waiting
+    }
+
+    /// True if a call of the node waits.
+    pub fn is_waiting(&self, node_id: &NodeId) -> bool {
+        lock(&self.table).nodes.get(node_id).is_some_and(|entry| entry.waiting.is_some())
     }
 
     /// Notes an answer. Returns the seconds after which the node should call again, if the whole fleet is calling.
@@ -113,11 +128,13 @@ pub struct Waiting {
     pub bell: Bell,
     /// False if an older call of the node was ended for it.
     pub is_first: bool,
+    is_answered: bool,
 }
 
 impl Waiting {
     /// The node's work, if it is newer than what the call has seen.
-    pub fn answer(self, seen: &WorkVersion) -> Option<NodeWork> {
+    pub fn answer(mut self, seen: &WorkVersion) -> Option<NodeWork> {
+        self.is_answered = true;
         let work = self.work.show(&self.node_id);
         (work.version != seen.version).then_some(work)
     }
@@ -129,9 +146,14 @@ impl Drop for Waiting {
         let Some(entry) = table.nodes.get_mut(&self.node_id) else { return };
         if entry.waiting.as_ref().is_some_and(|bell| bell.is(&self.bell)) {
             entry.waiting = None;
-        }
-        if entry.version == 0 && entry.waiting.is_none() {
-            table.nodes.remove(&self.node_id);
+            let is_unused = entry.version == 0;
+            if !self.is_answered {
+                self.work.losses.note(&self.node_id, table.waiting);
+            }
+            table.waiting -= 1;
+            if is_unused {
+                table.nodes.remove(&self.node_id);
+            }
         }
     }
 }
@@ -152,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_change_wakes_exactly_those_who_wait_for_it() {
-        let work = Arc::new(Work::default());
+        let work = Arc::new(Work::new(Losses::default()));
         let rung = Arc::new(AtomicUsize::new(0));
         let wait = |id: &str| {
             let waiting = work.wait(&node(id), &seen(&work, id)).expect("nothing new");
@@ -185,8 +207,30 @@ mod tests {
     }
 
     #[test]
+    fn only_a_call_that_breaks_off_is_a_loss() {
+        let losses = Losses::default();
+        let work = Arc::new(Work::new(losses.clone()));
+        let wait = || work.wait(&node("a"), &seen(&work, "a")).expect("nothing new");
+        let lost = || losses.due(clock::tick() + Duration::from_secs(60)).len();
+        assert!(wait().answer(&seen(&work, "a")).is_none());
+        assert_eq!((lost(), work.is_waiting(&node("a"))), (0, false), "its time was over");
+        let (older, newer) = (wait(), wait());
+        drop(older);
+        assert_eq!((lost(), work.is_waiting(&node("a"))), (0, true), "ended for a newer one");
+        drop(newer);
+        assert_eq!((lost(), work.waiting()), (1, 0));
+        let rung = wait();
+        work.touch(&[node("a")]);
+        drop(rung);
+        let of_a_deleted_node = wait();
+        work.forget(&node("a"));
+        drop(of_a_deleted_node);
+        assert_eq!((lost(), work.waiting()), (0, 0), "both were rung");
+    }
+
+    #[test]
     fn a_storm_is_spread_over_seconds() {
-        let work = Work::default();
+        let work = Work::new(Losses::default());
         let told: Vec<Option<u64>> = (0..3 * ANSWERS_PER_S).map(|_| work.retry_after_s()).collect();
         assert!(told[..ANSWERS_PER_S as usize / 2].iter().all(Option::is_none), "a few are no storm");
         assert!(told.last().expect("an answer").is_some_and(|s| s <= RETRY_AFTER_S_MAX), "{told:?}");

@@ -229,10 +229,14 @@ kinds! {
         "The lease of a node expired without a heartbeat.";
     NODE_REBOOT_MARKER = Nodes "node.reboot_marker" Info ["node_id"]
         "A reboot of a node was requested.";
+    NODE_SUSPECT = Nodes "node.suspect" Warning ["node_id", "since"]
+        "The waiting call of a node was reset or ended, and it did not call again: nothing is newly placed there.";
     NODE_TWO_HOLDERS = Nodes "node.two_holders" Warning ["node_id", "kept", "refused"]
         "Two machines send heartbeats with one identity; the later one is refused until an operator decides.";
     NODE_UNCORDON = Nodes "node.uncordon" Info ["node_id"]
         "A node takes replicas again; a drain of it ended.";
+    NODE_UNSUSPECT = Nodes "node.unsuspect" Info ["node_id"]
+        "A suspect node called again.";
     NODE_UPDATE = Nodes "node.update" Info ["node_id"]
         "Fields of a node were changed.";
 

@@ -29,6 +29,10 @@ const ROOM_BYTES: u64 = 16 << 20;
 const READINGS_MAX: usize = 50;
 const BETWEEN_READINGS: Duration = Duration::from_millis(20);
 
+/// Wait for the lock of the directory: a program that is being started has the lock of its parent for a moment.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+const BETWEEN_TRIES: Duration = Duration::from_millis(10);
+
 /// Locks the backup directory while the returned file is open, and removes leftovers of crashes.
 fn hold(dir: &Path) -> Result<File> {
     files::private_dir(dir)?;
@@ -39,6 +43,10 @@ fn hold(dir: &Path) -> Result<File> {
                 by root act as that user."
         ))
     })?;
+    let end = clock::tick() + LOCK_WAIT;
+    while lock.try_lock().is_err() && clock::tick() < end {
+        std::thread::sleep(BETWEEN_TRIES);
+    }
     if lock.try_lock().is_err() {
         return Err(Error::Conflict("Another backup is being created or verified; try again when it is done.".into()));
     }

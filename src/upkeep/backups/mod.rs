@@ -24,7 +24,7 @@ use crate::model::events::catalogue::{
 use crate::model::ids::{BackupId, Id};
 use crate::store::{self, events};
 use crate::text;
-use crate::thread::{Watch, lock};
+use crate::thread::lock;
 use archive::DATABASE;
 pub use create::create;
 use create::room;
@@ -64,8 +64,6 @@ pub struct Checked {
 pub struct Schedule {
     state: Mutex<Tries>,
     started: Instant,
-    /// Closed when the server stops.
-    pub news: Watch<()>,
 }
 
 #[derive(Default)]
@@ -76,7 +74,7 @@ struct Tries {
 
 impl Default for Schedule {
     fn default() -> Schedule {
-        Schedule { state: Mutex::default(), started: clock::tick(), news: Watch::new(()) }
+        Schedule { state: Mutex::default(), started: clock::tick() }
     }
 }
 

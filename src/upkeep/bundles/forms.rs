@@ -120,6 +120,7 @@ const NODE: Form = Object(&[
     ),
     ("heartbeat_at", Time),
     ("lease_expires_at", Time),
+    ("suspect_since", Time),
     ("identity_fingerprint", Hex),
     ("identity_expires_at", Time),
     ("created_at", Time),
@@ -278,6 +279,7 @@ pub const PARTS: &[(&str, Form)] = &[
             ("heartbeat_at", Time),
             ("lease_expires_at", Time),
             ("lease_state", LEASE),
+            ("suspect_since", Time),
         ])),
     ),
     (

@@ -211,6 +211,7 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
         l.ttl_s = term.ttl_s;
         l.ends = Some(clock::tick() + seconds(term.ttl_s));
         l.heard = true;
+        control.leases.hear(l);
         l.dirty = true;
         if let Some(load) = load {
             l.load.note(step, load);

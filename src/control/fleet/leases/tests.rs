@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::crypto::pki::{Csr, NodeKey};
+use crate::error::Error;
 use crate::model::ids::NodeId;
+use crate::store::nodes;
 
 fn lease(signed_at: i64, ends: Option<Instant>) -> Lease {
     let csr = NodeKey::generate().and_then(|key| key.csr_pem("n", &[])).expect("a request");
@@ -27,6 +29,7 @@ fn lease(signed_at: i64, ends: Option<Instant>) -> Lease {
         runs: Runs::default(),
         calls: SigningTimes::default(),
         unstored: None,
+        suspicion: Suspicion::default(),
     }
 }
 
@@ -57,6 +60,16 @@ fn a_lease_is_alive_then_stale_for_a_while_then_dead() {
             state,
             "{after_s} s after its end"
         );
+    }
+}
+
+#[test]
+fn a_sweep_comes_when_the_next_state_begins() {
+    let end = clock::tick() + Duration::from_secs(100);
+    let lease = lease(1000, Some(end));
+    let (stale_for, after) = (Duration::from_secs(20), |s: u64| end - Duration::from_secs(5) + Duration::from_secs(s));
+    for (at, left_s) in [(after(0), Some(5)), (after(5), Some(0)), (after(6), Some(19)), (after(26), None)] {
+        assert_eq!(lease.changes_in(at, stale_for), left_s.map(Duration::from_secs));
     }
 }
 
@@ -142,6 +155,39 @@ fn a_failure_is_rolled_back_before_any_later_work() {
     store.write(move |w| of.enrol(w, &n(), seq, identity("second"), 45)).expect("it joins");
     deletion.expect("a thread").join().expect("it ends");
     assert_eq!(fingerprint().as_deref(), Some("second"), "the later one stands");
+    store.close();
+    std::fs::remove_dir_all(dir).expect("the directory is ours");
+}
+
+#[test]
+fn a_suspicion_begins_only_if_the_node_was_not_heard_since_and_ends_when_it_is() {
+    let dir = std::env::temp_dir().join(format!("uptimemesh-suspects-{}", std::process::id()));
+    crate::files::private_dir(&dir).expect("a directory");
+    let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };
+    let store = Store::open(&dir.join("app.db"), 1, log).expect("a database");
+    let table = Leases::load(&store).expect("no leases");
+    let of = table.clone();
+    let enrolled = store.write(move |w| {
+        nodes::insert(w, &Node::new(n(), "n".into(), Default::default(), w.now))?;
+        let seq = nodes::by_id(w, &n())?.ok_or_else(crate::control::fleet::nodes::missing)?.seq;
+        of.enrol(w, &n(), seq, identity("first"), 45)
+    });
+    enrolled.expect("it is enrolled");
+    let is_suspect = || (table.suspect_since(&n()).is_some(), table.suspects());
+    let lost_at = clock::tick();
+    assert!(table.admit_call(&n(), "first", None, None).is_ok());
+    table.suspect(&n(), lost_at);
+    assert_eq!(is_suspect(), (false, 0), "it called again");
+    table.suspect(&n(), clock::tick());
+    assert_eq!(is_suspect(), (true, 1));
+    assert!(table.seen().iter().all(|(_, seen)| seen.suspect && seen.state == LeaseState::Alive));
+    assert!(table.admit_call(&n(), "other", None, None).is_err());
+    assert_eq!(is_suspect(), (true, 1), "not by a refused call");
+    assert!(table.admit_call(&n(), "first", None, None).is_ok());
+    assert_eq!(is_suspect(), (false, 0));
+    table.suspect(&n(), clock::tick());
+    table.with(&n(), |l| l.ends = Some(clock::tick() - Duration::from_millis(1)));
+    assert_eq!(is_suspect(), (false, 0), "stale says more");
     store.close();
     std::fs::remove_dir_all(dir).expect("the directory is ours");
 }

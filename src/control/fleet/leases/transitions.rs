@@ -12,6 +12,9 @@ use crate::thread::lock;
 use serde_json::json;
 use std::time::Duration;
 
+/// Least difference of two times.
+const INSTANT: Duration = Duration::from_millis(1);
+
 /// Renewals written in one transaction: a flush of many thousands must not make other writes wait for all of it.
 const FLUSH_MAX: usize = 2000;
 
@@ -23,6 +26,9 @@ impl Leases {
         let found = self.with(id, |l| {
             let (from, to) = (l.recorded, l.state(tick, stale_for));
             l.recorded = to;
+            if to != LeaseState::Alive {
+                l.suspicion = l.suspicion.of_an_ended_lease();
+            }
             (l.seq, from, to, l.heartbeat_at)
         });
         let Some((seq, from, to, heartbeat_at)) = found.filter(|(_, from, to, _)| from != to) else { return Ok(false) };
@@ -35,31 +41,28 @@ impl Leases {
         Ok(true)
     }
 
-    /// Records the transitions of every lease that expired since the last sweep, which was planned `every` ago. Returns
-    /// their number.
-    pub fn sweep(&self, store: &Store, every: Duration) -> Result<usize> {
+    /// Records the transitions of every lease that expired since the last sweep. Returns the time until the next sweep,
+    /// at most `at_most`: a state is noticed when it begins.
+    pub fn sweep(&self, store: &Store, at_most: Duration) -> Result<Duration> {
         self.read_dead_after(store)?;
         let (tick, stale_for) = (clock::tick(), self.stale_for());
-        let (mut changed, mut nodes) = (Vec::new(), 0);
+        let (mut changed, mut nodes, mut next) = (Vec::new(), 0, at_most);
         for shard in self.shards.iter() {
             let shard = lock(shard);
             nodes += shard.len();
             let is_changed = |l: &Lease| l.state(tick, stale_for) != l.recorded;
             changed.extend(shard.iter().filter(|(_, l)| is_changed(l)).map(|(id, _)| id.clone()));
+            // A state lasts to the end of its time, inclusive.
+            let changes = shard.values().filter_map(|l| l.changes_in(tick, stale_for));
+            next = changes.map(|left| left + INSTANT).fold(next, Duration::min);
         }
-        let last = std::mem::replace(&mut *lock(&self.swept), tick);
-        self.pace.note(nodes, tick.saturating_duration_since(last + every));
-        if changed.is_empty() {
-            return Ok(0);
+        let due = std::mem::replace(&mut *lock(&self.sweep_due), tick + next);
+        self.pace.note(nodes, tick.saturating_duration_since(due));
+        if !changed.is_empty() {
+            let table = self.clone();
+            store.write(move |w| changed.iter().try_for_each(|id| table.transition(w, id).map(drop)))?;
         }
-        let table = self.clone();
-        store.write(move |w| {
-            let mut count = 0;
-            for id in changed {
-                count += usize::from(table.transition(w, &id)?);
-            }
-            Ok(count)
-        })
+        Ok(next)
     }
 
     /// Writes the renewals since the last flush. Returns their number.
