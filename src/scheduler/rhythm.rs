@@ -1,12 +1,15 @@
-//! Timing of the loop: at once after a quiet time, then as a burst of changes settles; at once again after its own
+//! Timing of the loop: soon after a quiet time, then as a burst of changes settles; at once after its own
 //! actions, until nothing is left to do. Pure: time is given.
 
 use crate::model::ids::ReplicaId;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// Time without a run after which a change is handled at once. Within it, changes settle first.
+/// Time without a run after which a change is handled soon. Within it, changes settle first.
 const BURST: Duration = Duration::from_secs(1);
+/// Delay of the first change after a quiet time: a client that asks for a plan of what it created, or reconciles it
+/// itself, as those of the first version do, is faster.
+const LEAD: Duration = Duration::from_millis(50);
 /// Quiet time that ends a burst: the changes of one request, or of one client that sends several, are handled together.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Quiet time as a multiple of the last run's duration: planning a large cluster takes a quarter of a core at most.
@@ -55,7 +58,7 @@ impl Rhythm {
                 let settle = (took * SETTLE_RUNS).clamp(SETTLE, SETTLE_MAX);
                 (latest + settle).min(first + SETTLE_MAX).min(ended + BURST)
             }
-            _ => now,
+            _ => first + LEAD,
         };
         settled.min(due)
     }
@@ -133,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_after_a_quiet_time_is_handled_at_once() {
+    fn a_change_after_a_quiet_time_is_handled_soon() {
         let mut bench = Bench::new();
         assert!(!bench.pass(ms(5_000)));
         bench.count += 1;
-        assert!(bench.pass(Duration::ZERO));
+        assert!(!bench.pass(ms(49)) && bench.pass(ms(1)));
     }
 
     #[test]

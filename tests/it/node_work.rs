@@ -79,6 +79,20 @@ fn a_change_answers_the_call_of_its_node_and_no_other() {
 }
 
 #[test]
+fn a_call_ends_with_the_identity_that_it_was_proven_with() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let old = Node::joined(&admin, "n1");
+    let (_, version) = current(&old, &client);
+    let call = wait(&old, &client, &version, 60);
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    let again = Node::new("n1").join(&client, &token(&admin, "worker", Some("n1")), json!({}));
+    assert_eq!(again.status, 200, "{}", again.text());
+    assert_eq!(waiting(&admin), 0, "the owner of the old key sees nothing of the new node");
+    assert_eq!(call.join().unwrap().status, 204);
+}
+
+#[test]
 fn a_wait_is_bounded_and_every_fault_is_named() {
     let served = Served::new();
     let (admin, client) = (served.admin(), served.anonymous());

@@ -13,6 +13,7 @@ mod holders;
 mod list;
 mod news;
 mod pace;
+mod standstill;
 pub mod suspects;
 mod transitions;
 
@@ -275,7 +276,7 @@ impl Leases {
 
     /// Overlays a row with the node's lease: the one place where reads see the table. Returns true if there is one.
     pub(in crate::control) fn overlay<R, L, S: ShowSignedAt>(&self, node: &mut Node<R, L, S>) -> bool {
-        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let (tick, stale_for) = (self.tick(), self.stale_for());
         let times = |l: &mut Lease| (l.heartbeat_at, l.expires_at, l.signed_at, l.suspect_since(tick, stale_for));
         let Some((heartbeat_at, expires_at, signed_at, suspect_since)) = self.with(&node.id, times) else {
             return false;
@@ -296,7 +297,7 @@ impl Leases {
 
     /// Every enrolled node with the state of its lease.
     pub fn states(&self) -> Vec<(NodeId, LeaseState)> {
-        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let (tick, stale_for) = (self.tick(), self.stale_for());
         let mut all = Vec::new();
         for shard in self.shards.iter() {
             all.extend(lock(shard).iter().map(|(id, l)| (id.clone(), l.state(tick, stale_for))));
@@ -306,7 +307,7 @@ impl Leases {
 
     /// Every enrolled node as the scheduler sees it.
     pub fn seen(&self) -> Vec<(NodeId, SeenLease)> {
-        let (now, tick) = (clock::now(), clock::tick());
+        let (now, tick) = (clock::now(), self.tick());
         let (stale_for, up) = (self.stale_for(), tick.saturating_duration_since(self.loaded));
         let stale_s = i64::try_from(stale_for.as_secs()).unwrap_or(i64::MAX);
         let dead_for_s = |l: &Lease| match l.ends {
@@ -330,7 +331,7 @@ impl Leases {
     /// Every enrolled node with the time since its lease expired: zero while it is valid, `None` if it expired before
     /// the server started.
     pub fn silence(&self) -> Vec<(NodeId, Option<Duration>)> {
-        let tick = clock::tick();
+        let tick = self.tick();
         let mut all = Vec::new();
         for shard in self.shards.iter() {
             all.extend(
@@ -342,7 +343,8 @@ impl Leases {
 
     /// The state of a node's lease.
     pub fn state(&self, id: &NodeId) -> LeaseState {
-        self.with(id, |l| l.state(clock::tick(), self.stale_for())).unwrap_or(LeaseState::Unknown)
+        let (tick, stale_for) = (self.tick(), self.stale_for());
+        self.with(id, |l| l.state(tick, stale_for)).unwrap_or(LeaseState::Unknown)
     }
 
     /// Current step of the load history; steps are counted from the start in monotonic time.

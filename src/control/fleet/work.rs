@@ -74,6 +74,12 @@ impl Work {
         bell.iter().for_each(Bell::ring);
     }
 
+    /// Ends the call of a node that waits under an identity which is no longer its own.
+    pub fn end_call(&self, node_id: &NodeId) {
+        let bell = lock(&self.table).nodes.get_mut(node_id).and_then(|entry| entry.waiting.take());
+        bell.iter().for_each(Bell::ring);
+    }
+
     /// The work of a node.
     pub fn show(&self, node_id: &NodeId) -> NodeWork {
         let version = lock(&self.table).nodes.get(node_id).map_or(0, |entry| entry.version);

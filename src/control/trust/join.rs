@@ -290,12 +290,13 @@ fn enrol(
     let key = Arc::new(csr.public_key());
     let (table, id) = (control.leases.clone(), node_id.clone());
     let (fingerprint, not_after) = (issued.fingerprint_hex.clone(), issued.not_after);
-    let trust = trusted.digest.clone();
+    let (trust, work) = (trusted.digest.clone(), Arc::clone(&control.node_work));
     let (event, replaced, now) = control.store.write(move |w| {
         let Decided { event, runs, replaced } = decide(w, &table)?;
         nodes::set_identity(w, &id, &fingerprint, not_after, key.spki_der(), &trust)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(crate::control::fleet::nodes::missing)?;
         table.enrol(w, &id, node.seq, NewIdentity { fingerprint, key, trust, runs }, ttl_s)?;
+        w.on_commit(move || work.end_call(&id));
         Ok((event, replaced, w.now))
     })?;
     log::info!(

@@ -190,7 +190,7 @@ fn prove(control: &Control, beat: &Heartbeat, now: Timestamp) -> Result<Proven> 
 fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestamp) -> Result<Renewal> {
     let trust = control.ca.trusted()?;
     let load = Sample::of(&beat.patch);
-    let (step, stale_for) = (control.leases.step(), control.leases.stale_for());
+    let (step, stale_for, tick) = (control.leases.step(), control.leases.stale_for(), control.leases.tick());
     let term = control.leases.pace.term(beat.ttl_s);
     let digest = (!beat.patch.is_empty()).then(|| crypto::sha256(proven.canonical.as_bytes()));
     let holder = AgentRun::take(&mut beat.patch).map(|run| node_runs::holder(run, now));
@@ -201,7 +201,7 @@ fn renew(control: &Control, beat: &mut Heartbeat, proven: &Proven, now: Timestam
         if !l.is_new(beat.signed_at, proven.horizon) {
             return Err(("replayed", Reason::Replayed));
         }
-        let alive = l.state(clock::tick(), stale_for) == LeaseState::Alive;
+        let alive = l.state(tick, stale_for) == LeaseState::Alive;
         if !holder.as_ref().is_none_or(|holder| l.runs.admit(holder, beat.signed_at, alive)) {
             return Err(("another_run", Reason::AnotherRun));
         }

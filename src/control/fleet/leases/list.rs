@@ -1,6 +1,5 @@
 //! The list of leases.
 
-use crate::clock;
 use crate::control::Control;
 use crate::error::{Error, FieldFault, Loc, Result};
 use crate::model::leases::{LeaseState, LeaseView};
@@ -10,7 +9,7 @@ use crate::store::nodes;
 /// A page of `GET /cluster/leases`: alive, stale, dead, unknown, each by name.
 pub fn list(control: &Control, paging: &Paging) -> Result<Page<LeaseView>> {
     let named = control.store.read(nodes::names)?;
-    let (tick, stale_for) = (clock::tick(), control.leases.stale_for());
+    let (tick, stale_for) = (control.leases.tick(), control.leases.stale_for());
     let mut items: Vec<LeaseView> = named
         .into_iter()
         .map(|(node_id, name, roles)| {

@@ -12,7 +12,7 @@ const BEATS_PER_S_MAX: u64 = 1000;
 /// Longest interval, in seconds: a third of the longest lease.
 const INTERVAL_S_MAX: i64 = 100;
 /// A sweep that comes later than this has waited for a core, as requests do.
-const LATE: Duration = Duration::from_secs(1);
+pub(super) const LATE: Duration = Duration::from_secs(1);
 /// Maximum number of times that the interval is doubled because of late sweeps.
 const DOUBLINGS_MAX: u32 = 3;
 /// Sweeps in time after which one doubling is undone.

@@ -65,14 +65,14 @@ impl Leases {
 
     /// Number of suspect nodes.
     pub fn suspects(&self) -> usize {
-        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let (tick, stale_for) = (self.tick(), self.stale_for());
         let is_suspect = |l: &&Lease| l.suspect_since(tick, stale_for).is_some();
         self.shards.iter().map(|shard| lock(shard).values().filter(is_suspect).count()).sum()
     }
 
     /// Beginning of the suspicion about a node, if there is one.
     pub fn suspect_since(&self, id: &NodeId) -> Option<Timestamp> {
-        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let (tick, stale_for) = (self.tick(), self.stale_for());
         self.with(id, |l| l.suspect_since(tick, stale_for)).flatten()
     }
 

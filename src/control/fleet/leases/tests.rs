@@ -64,6 +64,33 @@ fn a_lease_is_alive_then_stale_for_a_while_then_dead() {
 }
 
 #[test]
+fn a_control_plane_that_was_frozen_blames_no_node() {
+    let dir = std::env::temp_dir().join(format!("uptimemesh-frozen-{}", std::process::id()));
+    crate::files::private_dir(&dir).expect("a directory");
+    let log = crate::store::QueryLog { queries: false, params: false, sql_chars_max: 0 };
+    let store = Store::open(&dir.join("app.db"), 1, log).expect("a database");
+    let table = Leases::load(&store).expect("no leases");
+    let second = Duration::from_secs(1);
+    // The last sweep was a minute ago. Then one lease had 5 s left, and the other had been over for 5 s.
+    let swept = clock::tick().checked_sub(60 * second).expect("an uptime of a minute");
+    *lock(&table.sweep_due) = swept + second;
+    let silent: NodeId = "silent".into();
+    for (id, end) in [(n(), swept + 5 * second), (silent.clone(), swept - 5 * second)] {
+        let mut lease = lease(1000, Some(end));
+        lease.recorded = lease.state(swept, table.stale_for());
+        lock(table.shard(&id)).insert(id, lease);
+    }
+    let states = || (table.state(&n()), table.state(&silent));
+    assert_eq!(states(), (LeaseState::Alive, LeaseState::Stale), "before the sweep");
+    table.sweep(&store, second).expect("a sweep");
+    assert_eq!(states(), (LeaseState::Alive, LeaseState::Stale), "after it");
+    let left = table.with(&n(), |l| l.ends).flatten().expect("an end").saturating_duration_since(clock::tick());
+    assert!(left > 2 * second && left <= 5 * second, "{left:?}");
+    store.close();
+    std::fs::remove_dir_all(dir).expect("the directory is ours");
+}
+
+#[test]
 fn a_sweep_comes_when_the_next_state_begins() {
     let end = clock::tick() + Duration::from_secs(100);
     let lease = lease(1000, Some(end));

@@ -1,5 +1,6 @@
 //! Leases on disk: transitions with their events at once, and the times of renewals in batches.
 
+use super::pace::LATE;
 use super::{Lease, Leases};
 use crate::clock::{self, Timestamp};
 use crate::error::Result;
@@ -22,7 +23,7 @@ impl Leases {
     /// Records a node's transition, if there is one, in a transaction. Returns true if there was one. Every transition
     /// is decided here, in the writer thread, so that its events are in order.
     pub(super) fn transition(&self, write: &Write, id: &NodeId) -> Result<bool> {
-        let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let (tick, stale_for) = (self.tick(), self.stale_for());
         let found = self.with(id, |l| {
             let (from, to) = (l.recorded, l.state(tick, stale_for));
             l.recorded = to;
@@ -46,9 +47,13 @@ impl Leases {
     pub fn sweep(&self, store: &Store, at_most: Duration) -> Result<Duration> {
         self.read_dead_after(store)?;
         let (tick, stale_for) = (clock::tick(), self.stale_for());
+        let late_by = tick.saturating_duration_since(*lock(&self.sweep_due));
         let (mut changed, mut nodes, mut next) = (Vec::new(), 0, at_most);
         for shard in self.shards.iter() {
-            let shard = lock(shard);
+            let mut shard = lock(shard);
+            if late_by > LATE {
+                shard.values_mut().for_each(|l| l.extend(late_by, tick));
+            }
             nodes += shard.len();
             let is_changed = |l: &Lease| l.state(tick, stale_for) != l.recorded;
             changed.extend(shard.iter().filter(|(_, l)| is_changed(l)).map(|(id, _)| id.clone()));
@@ -56,11 +61,13 @@ impl Leases {
             let changes = shard.values().filter_map(|l| l.changes_in(tick, stale_for));
             next = changes.map(|left| left + INSTANT).fold(next, Duration::min);
         }
-        let due = std::mem::replace(&mut *lock(&self.sweep_due), tick + next);
-        self.pace.note(nodes, tick.saturating_duration_since(due));
+        *lock(&self.sweep_due) = tick + next;
+        self.pace.note(nodes, late_by);
         if !changed.is_empty() {
             let table = self.clone();
-            store.write(move |w| changed.iter().try_for_each(|id| table.transition(w, id).map(drop)))?;
+            let recorded = store.write(move |w| changed.iter().try_for_each(|id| table.transition(w, id).map(drop)));
+            // A failed pass comes again after that time.
+            recorded.inspect_err(|_| *lock(&self.sweep_due) = clock::tick() + at_most)?;
         }
         Ok(next)
     }
