@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 /// Time without a run after which a change is handled soon. Within it, changes settle first.
 const BURST: Duration = Duration::from_secs(1);
-/// Delay of the first change after a quiet time: a client that plans or reconciles what it created, as those of the first
-/// version do, is faster.
+/// Delay of the first change after a quiet time: a client that plans or reconciles what it created, as those of the
+/// first version do, is faster.
 const LEAD: Duration = Duration::from_millis(50);
 /// Quiet time that ends a burst: the changes of one request, or of one client that sends several, are handled together.
 const SETTLE: Duration = Duration::from_millis(100);
