@@ -181,7 +181,7 @@ impl Shared {
             if let Err(error) = outcome {
                 self.log_accept_error(&error);
                 if error.raw_os_error().is_some_and(|code| OUT_OF_DESCRIPTORS.contains(&code)) {
-                    self.slots.make_room(&self.service.limits);
+                    self.slots.make_room();
                 }
                 self.service.stop.wait(ACCEPT_PAUSE);
             }

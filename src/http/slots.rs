@@ -218,9 +218,10 @@ impl Slots {
     }
 
     /// Closes one connection, because descriptors ran out.
-    pub fn make_room(&self, limits: &Limits) {
+    pub fn make_room(&self) {
         let mut state = lock(&self.state);
-        if let Some(victim) = state.choose_victim(limits.connections_max, true) {
+        let all = state.open.len();
+        if let Some(victim) = state.choose_victim(all, true) {
             state.close(victim);
         }
     }

@@ -53,6 +53,19 @@ fn an_ipv6_network_has_a_few_times_as_much_as_an_address() {
 }
 
 #[test]
+fn who_holds_all_descriptors_makes_room_though_fewer_connections_are_open_than_may_be() {
+    let (slots, limits) = (Arc::default(), limits(1000, 64));
+    let of_reader = |_| {
+        let client = connect(&slots, &limits, "192.0.2.1");
+        client.standing.prove("user:reader", false);
+        client
+    };
+    let mut readers: Vec<Client> = (0..8).map(of_reader).collect();
+    slots.make_room();
+    assert_eq!(open_of(&mut readers), (1..8).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_site_in_one_ipv6_network_keeps_the_connections_of_all_its_nodes() {
     let (slots, limits) = (Arc::default(), limits(1000, 4));
     let node = |i: usize| {
