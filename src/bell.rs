@@ -36,6 +36,12 @@ impl Bell {
         !has_rung
     }
 
+    /// Ends the wait for a ring: the next one is kept.
+    pub fn leave(&self) {
+        let unneeded = lock(&self.0).wake.take();
+        drop(unneeded);
+    }
+
     /// True for a clone of the other bell.
     pub fn is(&self, other: &Bell) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -66,6 +72,11 @@ mod tests {
         assert!(wait(), "two early rings are one");
         bell.ring();
         assert_eq!(woken.load(Ordering::SeqCst), 2);
+        assert!(wait());
+        bell.leave();
+        bell.ring();
+        assert_eq!(woken.load(Ordering::SeqCst), 2, "nothing waits any more");
+        assert!(!wait(), "rung after the end of the wait");
         assert!(bell.is(&bell.clone()) && !bell.is(&Bell::default()));
     }
 }

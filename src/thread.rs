@@ -96,6 +96,11 @@ impl<T: Clone> Watch<T> {
         (!is_over).then(|| (watched.value.clone(), watched.version))
     }
 
+    /// True once closed.
+    pub fn is_closed(&self) -> bool {
+        lock(&self.0.0).closed
+    }
+
     /// Ends every wait for a newer version, now and in future.
     pub fn close(&self) {
         lock(&self.0.0).closed = true;
@@ -160,8 +165,9 @@ pub fn on_news<F: FnMut() -> Duration + Send + 'static>(
         loop {
             let wait = catch_panic(name, &mut work).unwrap_or(retry);
             match news.wait(seen, wait) {
-                Some((_, version)) => seen = version,
-                None => return,
+                // The work may be its own news: then it would not end by itself.
+                Some((_, version)) if !news.is_closed() => seen = version,
+                _ => return,
             }
         }
     })
@@ -215,6 +221,24 @@ mod tests {
         waiter.expect("a thread").join().expect("it ends");
         assert_eq!(watch.wait(0, PATIENCE), Some((100, 100)), "what was set before it was closed is not lost");
         assert_eq!(watch.wait(100, PATIENCE), None, "closed");
+    }
+
+    #[test]
+    fn work_that_is_its_own_news_ends_when_they_are_closed() {
+        let news = Watch::new(());
+        let own = news.clone();
+        let work = move || {
+            own.set(());
+            PATIENCE
+        };
+        let pass = on_news("own news", news.clone(), PATIENCE, work).expect("a thread");
+        let end = Instant::now() + PATIENCE;
+        news.wait(3, PATIENCE).expect("a third turn");
+        news.close();
+        while !pass.is_finished() {
+            assert!(Instant::now() < end, "it goes on for ever");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -33,7 +33,7 @@ DELETE FROM services WHERE id = :id
 -- name: replicas_of
 SELECT count(*) FROM replicas WHERE service_id = :id
 -- name: delete_replicas
-DELETE FROM replicas WHERE service_id = :id
+DELETE FROM replicas WHERE service_id = :id RETURNING node_id
 -- name: add_revision
 INSERT INTO service_revisions (service_id, generation, spec, spec_sha256, action, restored, created_by, created_at)
 VALUES (:service_id, :generation, :spec, :spec_sha256, :action, :restored, :created_by, :now)

@@ -120,10 +120,11 @@ impl Feed for Stream {
                 text.push_str(part);
             }
         }
-        if text.is_empty() && self.reader.is_current() {
-            if now < self.comment_at {
-                return Piece::Silence(self.comment_at);
-            }
+        if text.is_empty() && now < self.comment_at {
+            // What follows may be for others, too: its turn comes, and the time of the comment stays.
+            return if self.reader.is_current() { Piece::Silence(self.comment_at) } else { Piece::Bytes(Vec::new()) };
+        }
+        if text.is_empty() {
             text.push_str(": still here\n\n");
         }
         self.comment_at = now + COMMENT_EVERY;

@@ -57,6 +57,10 @@ impl Lot {
         let (live, until) = self.all.remove(&token)?;
         self.ends.remove(&(until, token));
         live.conn.standing.set_parked(false);
+        // Taken out for another reason than its bell, a ring from now on must not be lost on this token.
+        if let Some(bell) = live.conn.bell() {
+            bell.leave();
+        }
         Some(live)
     }
 

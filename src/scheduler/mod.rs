@@ -42,6 +42,8 @@ use view::View;
 const GRACE: Duration = Duration::from_secs(60);
 /// Interval of full runs, with or without changes.
 const EVERY: Duration = Duration::from_secs(30);
+/// Time after which a failed run is repeated.
+const RETRY: Duration = Duration::from_secs(1);
 /// Attempts with an outdated view before the plan is made inside the transaction, where nothing else can change.
 const TRIES: usize = 3;
 
@@ -357,7 +359,8 @@ impl Scheduler {
         };
         let plans = done.as_deref().unwrap_or_default();
         let due_in_s = plans.iter().filter_map(|p| p.due_in_s).min();
-        let due_in = due_in_s.map_or(EVERY, |s| EVERY.min(Duration::from_secs(s.max(1).unsigned_abs())));
+        let longest = if done.is_ok() { EVERY } else { RETRY };
+        let due_in = due_in_s.map_or(longest, |s| longest.min(Duration::from_secs(s.max(1).unsigned_abs())));
         let ended = clock::tick();
         let mut rhythm = lock(&self.rhythm);
         rhythm.ran(count, (began, ended), due_in, plans.iter().flat_map(|p| &p.actions).map(|a| &a.replica_id));

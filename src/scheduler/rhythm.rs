@@ -1,12 +1,15 @@
-//! Timing of the loop: at once after a quiet time, then as a burst of changes settles; at once again after its own
+//! Timing of the loop: soon after a quiet time, then as a burst of changes settles; at once after its own
 //! actions, until nothing is left to do. Pure: time is given.
 
 use crate::model::ids::ReplicaId;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-/// Time without a run after which a change is handled at once. Within it, changes settle first.
+/// Time without a run after which a change is handled soon. Within it, changes settle first.
 const BURST: Duration = Duration::from_secs(1);
+/// Delay of the first change after a quiet time: a client that plans or reconciles what it created, as those of the
+/// first version do, is faster.
+const LEAD: Duration = Duration::from_millis(50);
 /// Quiet time that ends a burst: the changes of one request, or of one client that sends several, are handled together.
 const SETTLE: Duration = Duration::from_millis(100);
 /// Quiet time as a multiple of the last run's duration: planning a large cluster takes a quarter of a core at most.
@@ -29,6 +32,9 @@ pub(super) struct Rhythm {
     due: Option<Instant>,
     /// True if the last run acted: the next step may be possible now.
     again: bool,
+    /// True if the last run acted on a replica again. The changes since are its own, at least in part: they wait until
+    /// the next run is due.
+    repeats: bool,
     /// Replicas of the actions since the last run that had nothing to do. Acting on one of them again may be a plan
     /// that goes to and fro, which must not spin.
     acted: HashSet<ReplicaId>,
@@ -46,13 +52,13 @@ impl Rhythm {
         if self.again {
             return now;
         }
-        let Some((first, latest)) = self.unseen else { return due };
+        let Some((first, latest)) = self.unseen.filter(|_| !self.repeats) else { return due };
         let settled = match self.last {
             Some((ended, took)) if now < ended + BURST => {
                 let settle = (took * SETTLE_RUNS).clamp(SETTLE, SETTLE_MAX);
                 (latest + settle).min(first + SETTLE_MAX).min(ended + BURST)
             }
-            _ => now,
+            _ => first + LEAD,
         };
         settled.min(due)
     }
@@ -77,6 +83,7 @@ impl Rhythm {
             repeats |= !self.acted.insert(replica.clone());
         }
         self.again = acts && !repeats;
+        self.repeats = repeats;
         if !self.again {
             self.acted.clear();
         }
@@ -129,11 +136,11 @@ mod tests {
     }
 
     #[test]
-    fn a_change_after_a_quiet_time_is_handled_at_once() {
+    fn a_change_after_a_quiet_time_is_handled_soon() {
         let mut bench = Bench::new();
         assert!(!bench.pass(ms(5_000)));
         bench.count += 1;
-        assert!(bench.pass(Duration::ZERO));
+        assert!(!bench.pass(ms(49)) && bench.pass(ms(1)));
     }
 
     #[test]
@@ -187,7 +194,10 @@ mod tests {
             bench.run(ms(1), std::slice::from_ref(id));
             assert!(bench.pass(Duration::ZERO), "after {id:?}");
         }
+        bench.count += 1;
         bench.run(ms(1), &ids[..1]);
+        // The store counts what that run changed.
+        bench.count += 1;
         assert!(!bench.pass(ms(999)), "acted on again");
         assert!(bench.pass(ms(1)));
         bench.run(ms(1), &[]);

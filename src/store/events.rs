@@ -41,11 +41,16 @@ pub fn record(write: &Write, new: NewEvent) -> Result<Event> {
     let actor = caller.map_or("system".to_string(), |c| c.actor);
     let cause = Cause { actor, address, request_id: request_id.filter(|id| !id.is_empty()) };
     let seq = newest_seq(write)? + 1;
-    let event = new.into_event(now, cause, || numbered_id(seq));
-    let id_given = number_in(&event.id) != Some(seq);
-    if id_given && seq_of(write, &event.id)?.is_some() {
+    let mut is_clients = true;
+    let event = new.into_event(now, cause, || {
+        is_clients = false;
+        numbered_id(seq)
+    });
+    // A client's id may end with this number, too, and so may that of an earlier event.
+    if is_clients && seq_of(write, &event.id)?.is_some() {
         return Err(Error::Conflict("Event id already exists".to_string()));
     }
+    let id_given = number_in(&event.id) != Some(seq);
     let row = named_params! {
         ":seq": seq, ":id": event.id, ":id_given": id_given, ":category": event.category, ":name": event.name,
         ":level": event.level, ":fields": json(&event.fields)?,
@@ -180,6 +185,22 @@ mod tests {
         assert_eq!(pruned(i64::MAX, 2, 3), 1, "what is too old, except the newest");
         assert_eq!(left().items.iter().map(|e| e.id.as_str()).collect::<Vec<_>>(), ["e5"]);
         assert_eq!(left().total, 1);
+        store.close();
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+        }
+    }
+
+    #[test]
+    fn an_id_that_ends_with_a_later_number_is_used_once() {
+        let path = std::env::temp_dir().join(format!("uptimemesh-event-ids-{}.db", std::process::id()));
+        let store = Store::open(&path, 1, QueryLog::default()).expect("a database");
+        let write = || {
+            let id = numbered_id(2).replacen(|_| true, "x", NUMBER_AT);
+            store.write(move |w| record(w, NODE_CORDON.with(serde_json::json!({"node_id": "n"})).with_id(id)))
+        };
+        write().expect("the first event");
+        assert_eq!(write().expect_err("its id exists").status(), 409);
         store.close();
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", path.display()));

@@ -1,7 +1,7 @@
 //! The page size of the database file. A commit writes whole pages, so small pages are what keeps writes small.
 
 use super::{open_writer, row};
-use crate::error::{Doing, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use rusqlite::Connection;
 use std::fs::{self, File};
@@ -19,35 +19,45 @@ pub(super) fn size(connection: &Connection) -> Result<i64> {
 }
 
 /// Rebuilds a database whose pages have another size: a copy beside it takes its place once it is durable. Until then
-/// the database is as it was. No other process may use it.
+/// the database is as it was, and it stays so if there is no room for a copy: that costs speed, not the start. No other
+/// process may use it.
 pub(super) fn resize(connection: Connection, path: &Path) -> Result<Connection> {
     if size(&connection)? == PAGE_BYTES {
         return Ok(connection);
     }
+    // As SQLite does: a copy must not take the place of a link.
+    let path = &fs::canonicalize(path).doing(DOING)?;
     let bytes = fs::metadata(path).map_or(0, |m| m.len());
     log::info!(target: "store", event = "store.rebuild", bytes; "Rebuilding the database with smaller pages");
-    let copy = files::beside(path);
-    match fs::remove_file(&copy) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).doing("remove an interrupted rebuild"),
-        _ => {}
+    let new = files::beside(path);
+    if let Err(e) = copy(&connection, &new) {
+        let _ = fs::remove_file(&new);
+        log::warn!(target: "store", event = "store.rebuild_failed", bytes, error:% = Chain(&e); "The database keeps \
+            its larger pages, and writes cost more: a copy of it could not be written. The next start tries again");
+        return Ok(connection);
     }
-    File::options().write(true).create_new(true).mode(files::PRIVATE).open(&copy).doing(DOING)?;
-    let into = connection
-        .pragma_update(None, "page_size", PAGE_BYTES)
-        .and_then(|()| connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()]));
-    if let Err(e) = row::map_sqlite_error(into, DOING) {
-        let _ = fs::remove_file(&copy);
-        return Err(e);
-    }
-    File::open(&copy).and_then(|file| file.sync_all()).doing(DOING)?;
     // The last connection writes the log into the database and removes it: a log that stayed would belong to the copy.
     row::map_sqlite_error(connection.close().map_err(|(_, e)| e), DOING)?;
     if log_of(path).exists() {
         let why = "Another process uses the control plane's database, so that it cannot be rebuilt; end that process.";
         return Err(Error::Unavailable(why.to_string()));
     }
-    files::rename(&copy, path)?;
+    files::rename(&new, path)?;
     open_writer(path)
+}
+
+/// Writes a durable copy with pages of the right size.
+fn copy(connection: &Connection, to: &Path) -> Result<()> {
+    match fs::remove_file(to) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).doing("remove an interrupted rebuild"),
+        _ => {}
+    }
+    File::options().write(true).create_new(true).mode(files::PRIVATE).open(to).doing(DOING)?;
+    let into = connection
+        .pragma_update(None, "page_size", PAGE_BYTES)
+        .and_then(|()| connection.execute("VACUUM INTO ?1", [to.to_string_lossy()]));
+    row::map_sqlite_error(into, DOING)?;
+    File::open(to).and_then(|file| file.sync_all()).doing(DOING)
 }
 
 /// Path of the write-ahead log.
@@ -55,4 +65,34 @@ fn log_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::migrate;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn without_a_copy_the_database_is_opened_as_it_is_and_a_link_to_it_stays() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-pages-{}", std::process::id()));
+        files::private_dir(&dir).expect("a directory");
+        let (path, link) = (dir.join("real.db"), dir.join("app.db"));
+        let old = "PRAGMA page_size = 4096; CREATE TABLE mine (a); INSERT INTO mine VALUES (7);";
+        Connection::open(&path).and_then(|c| c.execute_batch(old)).expect("a database");
+        symlink(&path, &link).expect("a link");
+        let sizes = || {
+            let (connection, _) = migrate::open(&link).expect("an open database");
+            let mine: i64 = connection.query_row("SELECT a FROM mine", [], |r| r.get(0)).expect("the row");
+            (size(&connection).expect("a size"), mine)
+        };
+        // What no file can replace stands in the way, as a full disk would.
+        let obstacle = files::beside(&path);
+        files::private_dir(&obstacle).expect("a directory");
+        assert_eq!(sizes(), (4096, 7));
+        fs::remove_dir(&obstacle).expect("removed");
+        assert_eq!(sizes(), (PAGE_BYTES, 7));
+        assert!(link.is_symlink() && !obstacle.exists());
+        fs::remove_dir_all(dir).expect("removed");
+    }
 }

@@ -119,7 +119,8 @@ pub fn set_late_rollout(write: &Write, id: &ServiceId, generation: i64) -> Resul
 
 /// Deletes a service with its revisions, replicas and endpoints.
 pub fn delete(write: &Write, id: &ServiceId) -> Result<()> {
-    write.run(query!("services", "delete_replicas"), named_params! { ":id": id })?;
+    let nodes = write.rows(query!("services", "delete_replicas"), named_params! { ":id": id }, |r| r.get(0))?;
+    nodes.iter().for_each(|node_id| write.placed(node_id));
     write.run(query!("services", "delete"), named_params! { ":id": id })?;
     write.changed();
     Ok(())

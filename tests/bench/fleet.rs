@@ -14,6 +14,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+/// Seconds since 1970.
+pub fn epoch_seconds() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
+}
+
 /// A connection that is kept.
 pub struct Conn {
     pub stream: TcpStream,
@@ -28,16 +33,29 @@ impl Conn {
     }
 }
 
-struct Node {
-    id: String,
+pub struct Node {
+    pub id: String,
     key: KeyPair,
     join: Vec<u8>,
-    lease_token: String,
+    pub lease_token: String,
     certificate: String,
 }
 
+impl Node {
+    /// A signed heartbeat, as a whole request.
+    pub fn heartbeat(&self, signed_at: i64, ttl_s: i64, patch: &str) -> Vec<u8> {
+        let Node { id, lease_token, .. } = self;
+        let message = format!("{id}\n{lease_token}\n{signed_at}\n{ttl_s}\n{patch}");
+        let signature = BASE64_STANDARD.encode(self.key.sign(message.as_bytes()).unwrap());
+        let body = format!(
+            r#"{{"node_id":"{id}","lease_token":"{lease_token}","signed_at":{signed_at},"ttl_seconds":{ttl_s},"status_patch":{patch},"signature":"{signature}"}}"#
+        );
+        post("/cluster/heartbeat", "", &body)
+    }
+}
+
 pub struct Fleet {
-    nodes: Vec<Node>,
+    pub nodes: Vec<Node>,
     /// The next time to sign at: it only grows.
     signed_at: i64,
 }
@@ -63,8 +81,7 @@ impl Fleet {
             Node { join: post("/cluster/join", "", &body.to_string()), id, key, lease_token: String::new(), certificate: String::new() }
         });
         let nodes = nodes.collect();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
-        Fleet { nodes, signed_at: now }
+        Fleet { nodes, signed_at: epoch_seconds() }
     }
 
     /// Joins them all, over so many connections.
@@ -111,20 +128,9 @@ impl Fleet {
         for _ in 0..rounds {
             self.signed_at += 1;
             for (i, node) in self.nodes.iter().enumerate() {
-                batches[i % clients].push(heartbeat(node, self.signed_at));
+                batches[i % clients].push(node.heartbeat(self.signed_at, 300, r#"{"ready":true,"version":"2.0.0"}"#));
             }
         }
         batches
     }
-}
-
-fn heartbeat(node: &Node, signed_at: i64) -> Vec<u8> {
-    let patch = r#"{"ready":true,"version":"2.0.0"}"#;
-    let message = format!("{}\n{}\n{signed_at}\n300\n{patch}", node.id, node.lease_token);
-    let signature = BASE64_STANDARD.encode(node.key.sign(message.as_bytes()).unwrap());
-    let body = format!(
-        r#"{{"node_id":"{}","lease_token":"{}","signed_at":{signed_at},"ttl_seconds":300,"status_patch":{patch},"signature":"{signature}"}}"#,
-        node.id, node.lease_token
-    );
-    post("/cluster/heartbeat", "", &body)
 }

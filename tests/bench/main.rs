@@ -1,17 +1,24 @@
 //! Benchmarks: `cargo bench`, or `cargo bench -- WORD` for those whose name has the word. Each figure stands beside a
 //! reference that was measured in the same run; absolute figures are this machine's. Needs nginx for one of them.
 //!
-//! `peers/path.sh` times the path of a new user on two machines, beside Docker Swarm.
+//! Scripts in `peers` measure beside others: `path.sh` the path of a new user, `decide.sh` decisions and lost nodes
+//! (Docker Swarm, serf), `writes.sh` durable writes (etcd).
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot go on has failed")]
 
+mod agents;
+mod chart;
+mod curve;
+mod decision;
 mod fleet;
 mod pages;
 mod parked;
 mod scheduler;
 mod server;
+mod signed_in;
 mod stream;
 mod tls;
+mod wakeups;
 mod writes;
 
 use fleet::{Conn, Fleet};
@@ -63,6 +70,18 @@ fn main() {
     }
     if wanted("parked") {
         parked::parked();
+    }
+    if wanted("fleet") {
+        curve::fleet();
+    }
+    if wanted("wakeups") {
+        wakeups::wakeups();
+    }
+    if wanted("signed-in") {
+        signed_in::signed_in();
+    }
+    if wanted("decision") {
+        decision::decision();
     }
     if wanted("tls") {
         tls::tls();

@@ -3,13 +3,11 @@
 
 use crate::fleet::{Conn, Fleet};
 use crate::line;
-use crate::server::{Server, post, temporary_dir};
+use crate::server::{Server, Switches, post, temporary_dir};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,8 +24,13 @@ const REST: Duration = Duration::from_secs(20);
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
+/// The address that a numbered client comes from.
+pub fn source(number: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1, (number % ADDRESSES) as u8 + 1)
+}
+
 fn connect(number: usize, address: SocketAddr, config: &Arc<ClientConfig>) -> Stream {
-    let source = Ipv4Addr::new(127, 0, 1, (number % ADDRESSES) as u8 + 1);
+    let source = source(number);
     let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     rustix::net::bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
     rustix::net::connect(&socket, &address).unwrap();
@@ -57,17 +60,6 @@ fn read(stream: &mut Stream) -> (u16, String) {
 
 fn ask(stream: &mut Stream, target: &str) {
     stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").as_bytes()).unwrap();
-}
-
-/// Voluntary context switches of all threads of a process, and its threads.
-fn switches(pid: u32) -> (u64, usize) {
-    let tasks: Vec<_> = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path()).collect();
-    let of = |task: &Path| {
-        let status = fs::read_to_string(task.join("status")).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        line.map_or(0, |count| count.trim().parse::<u64>().unwrap())
-    };
-    (tasks.iter().map(|task| of(task)).sum(), tasks.len())
 }
 
 fn put(session: &str, path: &str, body: &str) -> Vec<u8> {
@@ -146,9 +138,9 @@ pub fn parked() {
     );
     std::thread::sleep(Duration::from_secs(8));
     let kib = (server.resident_mib() - before) * 1024.0 / PARKED as f64;
-    let (count, threads) = switches(server.pid());
-    std::thread::sleep(REST);
-    let per_s = (switches(server.pid()).0 - count) as f64 / REST.as_secs_f64();
+    let switches = Switches::watch(server.pid(), REST);
+    let threads = switches.len();
+    let per_s = switches.iter().map(|thread| thread.voluntary).sum::<u64>() as f64 / REST.as_secs_f64();
     line(
         "memory of a parked TLS connection",
         format!("{kib:.1} KiB"),

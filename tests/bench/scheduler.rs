@@ -11,8 +11,8 @@ const CLIENTS: usize = 4;
 
 /// A server with so many nodes and services, its scheduler on request only.
 pub struct Cluster {
-    server: Server,
-    session: String,
+    pub server: Server,
+    pub session: String,
     conn: Conn,
 }
 

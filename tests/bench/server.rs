@@ -1,5 +1,6 @@
 //! The real program as a child process, and what the kernel says of it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -37,8 +38,18 @@ pub fn temporary_dir(name: &str) -> PathBuf {
 
 impl Server {
     pub fn start(dir: &Path, args: &[&str]) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Server::start_at(address, dir, args)
+    }
+
+    /// Kills the server with SIGKILL and starts it again at the same address.
+    pub fn restart(&mut self, dir: &Path, args: &[&str]) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        *self = Server::start_at(self.address, dir, args);
+    }
+
+    fn start_at(address: SocketAddr, dir: &Path, args: &[&str]) -> Server {
         let began = Instant::now();
         let mut child = Command::new(program())
             .args([
@@ -46,7 +57,7 @@ impl Server {
                 "--server-host",
                 "127.0.0.1",
                 "--server-port",
-                &port.to_string(),
+                &address.port().to_string(),
                 "--http-connections-per-address-max",
                 "1000",
             ])
@@ -105,6 +116,15 @@ impl Server {
         text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
     }
 
+    /// Waits for a condition, for a minute at most.
+    pub fn until(&self, what: &str, met: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(60);
+        while !met() {
+            assert!(Instant::now() < end, "not within a minute: {what}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn figure(&self, file: &str, name: &str) -> f64 {
         let text = fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap();
         let line = text.lines().find_map(|l| l.strip_prefix(name)).unwrap();
@@ -112,10 +132,58 @@ impl Server {
     }
 }
 
+/// Context switches of a thread: each voluntary one is the end of some work, and a wake-up began it.
+#[derive(Clone, Default)]
+pub struct Switches {
+    /// The thread's name.
+    pub name: String,
+    pub voluntary: u64,
+    pub involuntary: u64,
+}
+
+impl Switches {
+    /// The switches of all threads of a process over a time, also of threads that begin or end meanwhile.
+    pub fn watch(pid: u32, time: Duration) -> Vec<Switches> {
+        let end = Instant::now() + time;
+        let first = Switches::by_thread(pid);
+        let mut last = first.clone();
+        while Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(100));
+            last.extend(Switches::by_thread(pid));
+        }
+        let since = |(id, mut now): (String, Switches)| {
+            let before = first.get(&id).cloned().unwrap_or_default();
+            now.voluntary -= before.voluntary;
+            now.involuntary -= before.involuntary;
+            now
+        };
+        last.into_iter().map(since).collect()
+    }
+
+    fn by_thread(pid: u32) -> BTreeMap<String, Switches> {
+        // A thread that ends meanwhile has no figures.
+        let of = |task: &Path| {
+            let status = fs::read_to_string(task.join("status")).ok()?;
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            Some(Switches {
+                name: field("Name:")?.to_string(),
+                voluntary: field("voluntary_ctxt_switches:")?.parse().unwrap(),
+                involuntary: field("nonvoluntary_ctxt_switches:")?.parse().unwrap(),
+            })
+        };
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap());
+        let alive = tasks.filter_map(|task| Some((task.file_name().into_string().unwrap(), of(&task.path())?)));
+        alive.collect()
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
-        self.child.wait().unwrap();
+        // One that has ended has no id any more.
+        if self.child.try_wait().unwrap().is_none() {
+            let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+            self.child.wait().unwrap();
+        }
     }
 }
 

@@ -69,6 +69,11 @@ fn a_change_answers_the_call_of_its_node_and_no_other() {
     let (_, newest) = current(&two, &client);
     let last = wait(&two, &client, &newest, 60);
     until("it waits", || (waiting(&admin) == 1).then_some(()));
+    assert_eq!(admin.delete("/services/s1?force=true").status, 204);
+    assert_eq!(last.join().unwrap().status, 200, "its replica went with the service");
+    let (_, newest) = current(&two, &client);
+    let last = wait(&two, &client, &newest, 60);
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
     assert_eq!(admin.delete("/nodes/n2?force=true").status, 204);
     assert_eq!(last.join().unwrap().status, 200, "the node itself is gone");
 }

@@ -6,29 +6,47 @@ use crate::error::Result;
 use crate::store::{Read, Store};
 use crate::thread::lock;
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Mutex;
 
 /// Maximum number of holders in memory; beyond, all are forgotten and read again.
 const HOLDERS_MAX: usize = 10_000;
 
-/// Holders by session id, or by the hash of a token.
-pub(super) struct Holders<K, H>(Mutex<HashMap<K, (i64, H)>>);
+/// Holders by a genuine credential, or by its hash.
+pub(super) struct Holders<H>(Mutex<HashMap<String, (i64, H)>>);
 
-impl<K, H> Default for Holders<K, H> {
-    fn default() -> Holders<K, H> {
+impl<H> Default for Holders<H> {
+    fn default() -> Holders<H> {
         Holders(Mutex::default())
     }
 }
 
-impl<K: Clone + Eq + Hash, H: Clone> Holders<K, H> {
+impl<H: Clone> Holders<H> {
+    /// True if this credential has, or had, a holder.
+    pub fn knows(&self, key: &str) -> bool {
+        lock(&self.0).contains_key(key)
+    }
+
+    /// The holder of a credential, if it is in memory and valid.
+    pub fn known(&self, store: &Store, key: &str) -> Result<Option<H>> {
+        if !self.knows(key) {
+            return Ok(None);
+        }
+        let version = store.version()?;
+        Ok(lock(&self.0).get(key).filter(|(read_at, _)| *read_at == version).map(|(_, holder)| holder.clone()))
+    }
+
     /// The holder of a credential, from memory or from the database.
-    pub fn get(&self, store: &Store, key: &K, read: impl FnOnce(&Read, &K) -> Result<Option<H>>) -> Result<Option<H>> {
+    pub fn get(
+        &self,
+        store: &Store,
+        key: &str,
+        read: impl FnOnce(&Read, &str) -> Result<Option<H>>,
+    ) -> Result<Option<H>> {
+        if let Some(holder) = self.known(store, key)? {
+            return Ok(Some(holder));
+        }
         // The version first: a commit in between makes the holder look older than it is, never newer.
         let version = store.version()?;
-        if let Some((_, holder)) = lock(&self.0).get(key).filter(|(read_at, _)| *read_at == version) {
-            return Ok(Some(holder.clone()));
-        }
         let found = store.read_first(|r| read(r, key))?;
         let mut holders = lock(&self.0);
         match &found {
@@ -36,7 +54,7 @@ impl<K: Clone + Eq + Hash, H: Clone> Holders<K, H> {
                 if holders.len() >= HOLDERS_MAX && !holders.contains_key(key) {
                     holders.clear();
                 }
-                holders.insert(key.clone(), (version, holder.clone()));
+                holders.insert(key.to_string(), (version, holder.clone()));
             }
             None => {
                 holders.remove(key);
@@ -61,12 +79,12 @@ mod tests {
         let (store, other) = (open(), open());
         let (holders, mut reads) = (Holders::default(), 0);
         let mut get = |found: Option<u8>| {
-            let read = |_: &Read, key: &&str| {
+            let read = |_: &Read, key: &str| {
                 reads += 1;
-                assert_eq!(*key, "s");
+                assert_eq!(key, "s");
                 Ok(found)
             };
-            holders.get(&store, &"s", read).expect("a read")
+            holders.get(&store, "s", read).expect("a read")
         };
         let commit = |store: &Store, value: &'static str| {
             store.write(move |w| settings::put(w, "a", value)).expect("a write");

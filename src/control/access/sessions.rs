@@ -63,8 +63,8 @@ pub struct Sessions {
     ttl_s: i64,
     idle_s: i64,
     /// Holders of sessions and of API tokens.
-    holders: Holders<SessionId, Holder>,
-    token_holders: Holders<String, TokenHolder>,
+    holders: Holders<(i64, SessionId, Holder)>,
+    token_holders: Holders<TokenHolder>,
     /// Unwritten times of the last use of sessions.
     seen: Mutex<HashMap<SessionId, Timestamp>>,
     /// Unwritten times and addresses of the last use of API tokens.
@@ -113,7 +113,10 @@ impl Sessions {
 
     /// True if a text could be a credential of ours. A session's token is recognized without a query.
     pub fn is_genuine(&self, shown: &str) -> bool {
-        token::is_api_secret(shown) || token::is_local_secret(shown) || token::open(self.key.expose(), shown).is_some()
+        token::is_api_secret(shown)
+            || token::is_local_secret(shown)
+            || self.holders.knows(shown)
+            || token::open(self.key.expose(), shown).is_some()
     }
 
     /// A word for the names of this cluster's cookies: a browser sends them to all clusters on the same host.
@@ -134,17 +137,8 @@ impl Sessions {
         if token::is_local_secret(shown) {
             return Ok(self.local.holder(shown, place));
         }
-        let Some(claims) = token::open(self.key.expose(), shown) else { return Ok(None) };
-        let Some(session_id) = SessionId::parse(&claims.session) else { return Ok(None) };
         let now = clock::now();
-        if claims.exp < now.secs() {
-            return Ok(None);
-        }
-        let found = match self.holders.get(store, &session_id, sessions::holder)? {
-            Some(found) => Some(found),
-            None => self.unsaved(store, &session_id, now)?,
-        };
-        let Some(found) = found else { return Ok(None) };
+        let Some((session_id, found)) = self.session_of(store, shown, now)? else { return Ok(None) };
         let mut seen = lock(&self.seen);
         let last_seen_at = seen.get(&session_id).map_or(found.last_seen_at, |at| found.last_seen_at.max(*at));
         if found.expires_at < now || last_seen_at.plus_secs(self.idle_s) < now {
@@ -161,10 +155,31 @@ impl Sessions {
         }))
     }
 
+    /// The session of a token, in memory with its opened token: the same one comes with every request.
+    fn session_of(&self, store: &Store, shown: &str, now: Timestamp) -> Result<Option<(SessionId, Holder)>> {
+        let known = self.holders.known(store, shown)?;
+        let (ends_at, id, found) = match known {
+            Some(known) => known,
+            None => {
+                let Some(claims) = token::open(self.key.expose(), shown) else { return Ok(None) };
+                let Some(id) = SessionId::parse(&claims.session) else { return Ok(None) };
+                let read = |r: &Read, _: &str| Ok(sessions::holder(r, &id)?.map(|h| (claims.exp, id.clone(), h)));
+                match self.holders.get(store, shown, read)? {
+                    Some(found) => found,
+                    None => match self.unsaved(store, &id, now)? {
+                        Some(found) => (claims.exp, id, found),
+                        None => return Ok(None),
+                    },
+                }
+            }
+        };
+        Ok((ends_at >= now.secs()).then_some((id, found)))
+    }
+
     fn token_holder(&self, store: &Store, secret: &str, place: Place) -> Result<Option<User>> {
         let hash = crypto::sha256_hex(secret.as_bytes());
         let now = clock::now();
-        let found = self.token_holders.get(store, &hash, |r, hash| store::api_tokens::holder(r, hash))?;
+        let found = self.token_holders.get(store, &hash, store::api_tokens::holder)?;
         let Some(found) = found.filter(|t| t.expires_at > now) else { return Ok(None) };
         let mut used = lock(&self.used);
         if used.len() < USES_MAX || used.contains_key(&found.id) {

@@ -76,7 +76,10 @@ impl Work {
 
     /// Ends the call of a node that waits under an identity which is no longer its own.
     pub fn end_call(&self, node_id: &NodeId) {
-        let bell = lock(&self.table).nodes.get_mut(node_id).and_then(|entry| entry.waiting.take());
+        let mut table = lock(&self.table);
+        let bell = table.nodes.get_mut(node_id).and_then(|entry| entry.waiting.take());
+        table.waiting -= usize::from(bell.is_some());
+        drop(table);
         bell.iter().for_each(Bell::ring);
     }
 

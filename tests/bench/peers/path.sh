@@ -5,8 +5,7 @@
 #   cargo build --release && sh tests/bench/peers/path.sh [PROGRAM]
 #
 # Runs as root. Needs iproute2, python3, and for Swarm's half Debian's docker.io and busybox; without dockerd it
-# measures UptimeMesh alone. A machine is a set of namespaces (network, processes, mounts, host name) with a home of its
-# own; a veth pair connects the two. All processes end with this script, however it ends.
+# measures UptimeMesh alone. See machines.sh for what a machine is; a veth pair connects the two.
 #
 # Not counted, on either side: installing the program, starting Docker's daemon (a package does), building an image.
 set -eu
@@ -14,80 +13,10 @@ set -eu
 program=$(realpath "${1:-target/release/uptimemesh}")
 here=$(dirname "$(realpath "$0")")
 work=$(mktemp -d)
-cgroup=uptimemesh-path-$$
+# shellcheck source=/dev/null
+. "$here/machines.sh"
 
-fail() {
-    echo "path.sh: $*" >&2
-    tail -n 5 "$work"/*.log >&2 2>/dev/null || true
-    exit 1
-}
-
-[ "$(id -u)" = 0 ] || fail "run this as root"
 [ -x "$program" ] || fail "$program is missing: cargo build --release"
-
-# A machine lives while this script holds `alive` open: its first process reads until the end of that.
-mkfifo "$work/alive"
-machines=
-clean_up() {
-    exec 3>&-
-    for pid in $machines; do
-        wait "$pid" || true
-    done
-    find /sys/fs/cgroup -depth -type d -path "*/$cgroup*" -exec rmdir {} + 2>/dev/null || true
-    rm -rf "$work"
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-exec 3<>"$work/alive"
-
-# machine NAME: starts it, with empty /run and /var/lib/docker.
-machine() {
-    mkdir -p "$work/$1/home" "$work/$1/docker"
-    # The words are for the shell in the namespaces.
-    # shellcheck disable=SC2016
-    unshare --net --uts --ipc --pid --mount --fork --mount-proc sh -ec '
-        hostname "$1"
-        ip link set lo up
-        mkdir -p /var/lib/docker
-        mount -t tmpfs tmpfs /run
-        mount --bind "$2/$1/docker" /var/lib/docker
-        touch "$2/$1/ready"
-        exec cat "$2/alive" 3>&-
-    ' sh "$1" "$work" >"$work/$1.machine.log" 2>&1 3>&- &
-    machines="$machines $!"
-    echo $! >"$work/$1/pid"
-    wait_until "$1 runs" test -e "$work/$1/ready"
-}
-
-# on MACHINE COMMAND [WORD]...: runs a command there, in its home.
-on() {
-    of=/proc/$(cat "$work/$1/pid")/ns
-    home=$work/$1/home
-    shift
-    nsenter --net="$of/net" --uts="$of/uts" --ipc="$of/ipc" --mount="$of/mnt" --pid="$of/pid_for_children" \
-        env -i --chdir="$home" HOME="$home" USER=root TERM=xterm PATH="$home/bin:/usr/sbin:/usr/bin:/sbin:/bin" \
-        "$@" 3>&-
-}
-
-# in_background COMMAND [WORD]... &: the shell between this one and the command does not keep machines alive.
-in_background() {
-    exec 3>&-
-    "$@"
-}
-
-now() { date +%s%3N; }
-
-# wait_until WHAT COMMAND [WORD]...: runs a command until it succeeds.
-wait_until() {
-    what=$1
-    limit=$(($(now) + 60000))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        [ "$(now)" -lt "$limit" ] || fail "not within 60 s: $what"
-        sleep 0.02
-    done
-}
 
 # A step begins, what a person types is counted, and the step ends as a line in `rows`.
 begin() {
@@ -157,25 +86,6 @@ ours() {
     on node-b uptimemesh replica list >"$work/said"
     [ "$(grep -c "	node-a	" "$work/said")" = 2 ] || fail "not both replicas are on node-a: $(cat "$work/said")"
 }
-
-# A tar with busybox and its libraries.
-image() {
-    busybox=$(command -v busybox)
-    mkdir -p "$work/image/bin"
-    cp -L "$busybox" "$work/image/bin/busybox"
-    for library in $(ldd "$busybox" | grep -o '/[^ ]*'); do
-        mkdir -p "$work/image$(dirname "$library")"
-        cp -L "$library" "$work/image$library"
-    done
-    tar -C "$work/image" -c .
-}
-
-docker_daemon() {
-    in_background on "$1" dockerd --iptables=false --bridge=none --exec-opt native.cgroupdriver=cgroupfs \
-        --cgroup-parent="/$cgroup" >"$work/$1.dockerd.log" 2>&1 </dev/null &
-}
-
-docker_answers() { on "$1" docker version; }
 
 is_ready() { on node-a docker node ls --format '{{.Hostname}} {{.Status}}' | grep -q "^$1 Ready"; }
 

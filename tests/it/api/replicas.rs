@@ -21,6 +21,7 @@ fn event(admin: &Client, category: &str) -> Value {
 fn a_replica_lives_as_the_contract_says() {
     let served = Served::new();
     let admin = served.admin();
+    admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"}));
     with_replica(&admin);
     let replica = admin.get("/replicas/r").json();
     assert_eq!(

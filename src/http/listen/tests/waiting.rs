@@ -37,6 +37,31 @@ impl Feed for Pieces {
     }
 }
 
+/// A stream whose bell rings after it has looked for news in vain, as soon as a wait has ended by its time.
+#[derive(Default)]
+struct Unlucky {
+    bell: Bell,
+    looks: usize,
+}
+
+impl Feed for Unlucky {
+    fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
+    fn next(&mut self) -> Piece {
+        self.looks += 1;
+        match self.looks {
+            1 => Piece::Silence(clock::tick()),
+            2 => {
+                self.bell.ring();
+                Piece::Silence(clock::tick() + LONG)
+            }
+            _ => Piece::End,
+        }
+    }
+}
+
 impl Waiting {
     fn new(limits: Limits, wait: Duration, is_rung: bool) -> Waiting {
         let ((bells_in, bells), (streams_in, streams)) = (channel(), channel());
@@ -60,6 +85,7 @@ impl Waiting {
                 let _ = streams_in.send((bell.clone(), to));
                 Response::growing("text/plain", Box::new(Pieces { bell, from }))
             }
+            "/unlucky" => Response::growing("text/plain", Box::new(Unlucky::default())),
             _ => answer(request),
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -119,6 +145,13 @@ fn a_bell_that_rang_before_the_wait_is_not_lost() {
         socket.write_all(LATER).expect("a written request");
         read_until(&mut socket, "at last");
     }
+}
+
+#[test]
+fn a_bell_that_rings_between_two_waits_of_a_stream_is_not_lost() {
+    let w = Waiting::new(Limits::default(), LONG, false);
+    let text = ask(w.address, "GET /unlucky HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(text.ends_with("\r\n\r\n"), "{text}");
 }
 
 #[test]
