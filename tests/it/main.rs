@@ -40,6 +40,7 @@ mod node;
 mod node_work;
 mod numbers;
 mod openapi;
+mod overdue;
 mod pages;
 mod private;
 mod program;

@@ -25,6 +25,7 @@ pub struct Dir(PathBuf);
 
 impl Dir {
     pub fn new() -> Dir {
+        crate::overdue::watch();
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("uptimemesh-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let path = std::env::temp_dir().join(name);
