@@ -12,6 +12,10 @@ FROM replicas WHERE node_id = :node_id AND id > :after ORDER BY id LIMIT :limit
 -- name: all
 -- scan: the scheduler sees every replica.
 SELECT id, service_id, node_id, desired_state, status, placement, created_at, updated_at FROM replicas
+-- name: of_node
+-- scan: a node's replicas are sorted by id; there are at most some hundreds.
+SELECT id, service_id, node_id, desired_state, status, placement, created_at, updated_at
+FROM replicas WHERE node_id = :node_id ORDER BY id
 -- name: by_id
 SELECT id, service_id, node_id, desired_state, status, placement, created_at, updated_at FROM replicas WHERE id = :id
 -- name: count

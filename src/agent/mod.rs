@@ -1,7 +1,7 @@
-//! The node agent, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for
-//! nothing of this machine; its call that waits for work is on `agent-work`. `reconcile` writes down what the control
-//! plane gave, and does what it wants, on `agent-reconcile`. `report` gathers what the machine is like, on
-//! `agent-facts`. They meet in values that are watched.
+//! The node agent, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for nothing of
+//! this machine. Its call that waits for work is on `agent-work`, which writes the work down (`work`). `reconcile`
+//! writes down what else the control plane gave, and does what it wants, on `agent-reconcile`. `report` gathers what
+//! the machine is like, on `agent-facts`. They meet in values that are watched.
 
 pub mod config;
 pub mod doctor;
@@ -11,6 +11,7 @@ pub mod link;
 pub mod reconcile;
 pub mod report;
 pub mod updater;
+pub mod work;
 
 use crate::clock;
 use crate::crypto;
@@ -30,6 +31,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use updater::Updater;
+use work::Held;
 
 /// File of the update request, in its directory.
 const UPDATE_REQUEST: &str = "request.json";
@@ -56,7 +58,8 @@ impl Agent {
         let reconciler = Reconciler::new(accepted.clone(), Ledger::new(&identity, run.clone()), updater);
         let report = Report::new(&run.id, facts.clone(), reconciler.watch());
         let contact = Watch::new(None);
-        let work_call = WorkCall::new(contact.clone(), Watch::new(None));
+        let held = Held::load(&identity.dir, &identity.ca_pem, &identity.node_id);
+        let work_call = WorkCall::new(contact.clone(), held);
         let (ttl_s, publish_to) = (config.lease_ttl_s, contact.clone());
         let link = Link::new(control_plane, identity, ttl_s, report, accepted.clone(), publish_to)?;
         Ok(Agent { identity_dir, link, work_call, contact, reconciler, facts, accepted })

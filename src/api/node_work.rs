@@ -1,12 +1,18 @@
-//! `GET /node/work`: the calling node's work, at once or as soon as it changes.
+//! `GET /node/work`: the calling node's work, at once or as soon as it changes. `GET /nodes/{id}/work`: the same, for
+//! operators.
 
+use super::id_of;
 use crate::clock;
-use crate::gate::Handler::ByNode;
+use crate::control::fleet::nodes;
+use crate::gate::Handler::{By, ByNode};
 use crate::gate::{self, NodeCaller, Reply, Route, route};
 use crate::http::fields::Fields;
 use crate::http::later::Later;
 use crate::http::{Request, Response};
-use crate::model::node_work::{NodeWork, VERSION_CHARS_MAX, WorkVersion};
+use crate::model::ids::NodeId;
+use crate::model::node_work::{VERSION_CHARS_MAX, WorkVersion};
+use crate::model::users::Role::Viewer;
+use crate::model::users::User;
 use crate::upkeep::App;
 use serde_json::Value;
 use std::sync::Arc;
@@ -17,11 +23,17 @@ use tiny_http::Method::Get;
 const WAIT_S_MAX: i64 = 60;
 
 /// The routes of this file.
-pub const ROUTES: &[Route] = &[route(Get, "/node/work", ByNode(show)).gives(200, "NodeWork").says(
-    "Show the work of the calling node, or wait for a change. While `after` is the current version, the answer comes \
-        after the next change, or is an empty 204 after `wait` seconds. A node has one waiting call: a newer one ends \
-        the older. `Retry-After` asks the node to pause before its next call.",
-)];
+pub const ROUTES: &[Route] = &[
+    route(Get, "/node/work", ByNode(show)).gives(200, "NodeWork").says(
+        "Show the signed work of the calling node, or wait for a change. `after` names the state that the node holds \
+            on its disk. While it is the current one, the answer comes after the next change, or is an empty 204 \
+            after `wait` seconds. A node has one waiting call: a newer one ends the older. `Retry-After` asks the \
+            node to pause before its next call.",
+    ),
+    route(Get, "/nodes/{node_id}/work", By(Viewer, state))
+        .gives(200, "NodeWorkState")
+        .says("Show the work of a node, and the state of it that the node holds."),
+];
 
 fn show(app: &App, request: &Request, caller: &NodeCaller) -> Reply {
     let mut f = Fields::of_query(request.query_pairs());
@@ -29,25 +41,40 @@ fn show(app: &App, request: &Request, caller: &NodeCaller) -> Reply {
     let wait_s = f.int("wait", 0..=WAIT_S_MAX).or(0);
     f.finish()?;
     let control = &app.control;
+    if let Some(held) = after {
+        control.node_work.note_held(&caller.node_id, held);
+    }
     let waiting = after.as_ref().and_then(|seen| control.node_work.wait(&caller.node_id, seen));
+    let (work, documents) = (Arc::clone(&control.node_work), Arc::clone(&control.work_documents));
+    let found = move |node_id: Option<NodeId>, is_paced: bool| {
+        let response = node_id.map_or_else(
+            || Ok(Response::empty(204)),
+            |node_id| documents.current(&node_id).map(|document| Response::json(200, &document)),
+        );
+        response.map(|response| match is_paced.then(|| work.retry_after_s()).flatten() {
+            Some(wait_s) => response.with("Retry-After", wait_s.to_string()),
+            None => response,
+        })
+    };
     let (Some(waiting), Some(seen)) = (waiting, after) else {
-        return Ok(found(control.node_work.show(&caller.node_id), control.node_work.retry_after_s()));
+        return found(Some(caller.node_id.clone()), true);
     };
     if wait_s == 0 {
-        let newer = waiting.answer(&seen);
-        return Ok(newer.map_or_else(|| Response::empty(204), |work| found(work, None)));
+        return found(waiting.answer(&seen), false);
     }
     if waiting.is_first {
         // A call that waits costs nothing; one that ends another counts.
         gate::refund_node(control, &caller.node_id);
     }
-    let work = Arc::clone(&control.node_work);
     let bell = waiting.bell.clone();
-    let answer = Box::new(move || match waiting.answer(&seen) {
-        Some(newer) => found(newer, work.retry_after_s()),
-        None => with_retry(Response::empty(204), work.retry_after_s()),
-    });
+    let answer = Box::new(move || found(waiting.answer(&seen), true).unwrap_or_else(|e| gate::answer(&e)));
     Ok(Response::later(Later { bell, until: clock::tick() + Duration::from_secs(wait_s.unsigned_abs()), answer }))
+}
+
+fn state(app: &App, request: &Request, _: &User) -> Reply {
+    let node_id: NodeId = id_of(request, "node_id")?;
+    nodes::show(&app.control, &node_id)?;
+    Ok(Response::json(200, &app.control.work_documents.state(&node_id)?))
 }
 
 /// The version that the node has, as `EPOCH.VERSION`.
@@ -59,15 +86,4 @@ fn version(f: &mut Fields) -> Option<WorkVersion> {
         f.fault("string_pattern_mismatch", vec!["after".into()], msg.into(), &Value::String(text));
     }
     version
-}
-
-fn found(work: NodeWork, retry_after_s: Option<u64>) -> Response {
-    with_retry(Response::json(200, &work), retry_after_s)
-}
-
-fn with_retry(response: Response, retry_after_s: Option<u64>) -> Response {
-    match retry_after_s {
-        Some(wait_s) => response.with("Retry-After", wait_s.to_string()),
-        None => response,
-    }
 }

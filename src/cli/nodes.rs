@@ -98,6 +98,13 @@ pub const COMMANDS: &[Command] = &[
     command("node reboot", "NODE", "Request a reboot of a node.", &[SIGN_IN], reboot),
     command("node rotate-keys", "NODE", "Request new WireGuard keys of a node.", &[SIGN_IN], rotate_keys),
     command("node runs", "NODE", "Print the machines that send heartbeats with one identity.", &[SIGN_IN], runs),
+    command(
+        "node work",
+        "NODE",
+        "Print what a node should run, and whether the node has that on its disk.",
+        &[SIGN_IN],
+        work,
+    ),
     command("node keep-run", "NODE RUN", "Choose which of two machines with one identity stays.", &[SIGN_IN], keep_run),
     command("node delete", "NODE", "Remove a node and revoke its identity.", &[DELETE, SIGN_IN], delete),
 ];
@@ -209,6 +216,11 @@ fn rotate_keys(args: &Args) -> Result<(), Failure> {
 
 fn runs(args: &Args) -> Result<(), Failure> {
     shown(args, &signed_in(args)?.get(&path(args, "/runs"))?);
+    Ok(())
+}
+
+fn work(args: &Args) -> Result<(), Failure> {
+    shown(args, &signed_in(args)?.get(&path(args, "/work"))?);
     Ok(())
 }
 

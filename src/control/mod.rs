@@ -19,10 +19,11 @@ use crate::error::Result;
 use crate::logger;
 use crate::store::Store;
 use access::{auth, hosts, sessions, setup, throttle, unnamed};
+use fleet::work_documents::Documents;
 use fleet::{leases, updates, work as node_work};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use trust::{ca, tls};
+use trust::{ca, tls, work_key};
 
 /// The running control plane, for every handler.
 pub struct Control {
@@ -33,7 +34,7 @@ pub struct Control {
     /// The leases of all enrolled nodes.
     pub leases: leases::Leases,
     /// The certificate authority.
-    pub ca: ca::Authority,
+    pub ca: Arc<ca::Authority>,
     /// Sign-in and its limits.
     pub auth: auth::Auth,
     /// Sessions. Readers of the stream outlive their request and check here too.
@@ -56,6 +57,8 @@ pub struct Control {
     pub tls: Option<tls::Tls>,
     /// Nodes that wait for work.
     pub node_work: Arc<node_work::Work>,
+    /// The documents of their work.
+    pub work_documents: Arc<Documents>,
     /// Readers of the event stream.
     pub stream_readers: Arc<events::Readers>,
 }
@@ -63,13 +66,17 @@ pub struct Control {
 impl Control {
     /// Loads the state that lives in memory from the database.
     pub fn new(config: Config, store: Store, listening: SocketAddr) -> Result<Control> {
-        let ca = ca::Authority::new(config.pki_dir.clone())?;
+        let ca = Arc::new(ca::Authority::new(config.pki_dir.clone())?);
         let tls = config.tls.then(|| tls::Tls::new(&config, &ca, listening)).transpose()?;
         ca::adopt(&ca, &store)?;
         let leases = leases::Leases::load(&store)?;
-        let node_work = Arc::new(node_work::Work::new(leases.losses.clone()));
+        let signer = work_key::Signer::load(&config.data_dir.join("keys"))?;
+        let node_work = Arc::new(node_work::Work::new(signer.epoch, leases.losses.clone()));
         let touched = Arc::clone(&node_work);
         store.changes.on_placed(move |nodes| touched.touch(nodes));
+        let setup = setup::Setup::load(&config, &store)?;
+        let store = Arc::new(store);
+        let documents = Documents::new(Arc::clone(&node_work), Arc::clone(&store), Arc::clone(&ca), signer);
         Ok(Control {
             leases,
             ca,
@@ -77,14 +84,15 @@ impl Control {
             tls,
             auth: auth::Auth::default(),
             sessions: Arc::new(sessions::Sessions::new(&config, listening)),
-            setup: setup::Setup::load(&config, &store)?,
+            setup,
             hosts: hosts::Hosts::new(&config),
             throttle: throttle::Throttle::new(&config),
             lines: logger::Quota::default(),
             unnamed: unnamed::Unnamed::default(),
             updates: updates::Updates::default(),
-            store: Arc::new(store),
+            store,
             node_work,
+            work_documents: Arc::new(documents),
             stream_readers: Arc::default(),
             config,
         })

@@ -10,6 +10,7 @@ mod sealed;
 pub mod signature;
 pub mod tls;
 pub mod token;
+pub mod work;
 
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};

@@ -1,17 +1,23 @@
 //! A node's work: the answer to `GET /node/work`.
 
-use crate::model::ids::NodeId;
+use super::Object;
+use crate::clock::Timestamp;
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Longest text of a version: an epoch, a point and a number.
 pub const VERSION_CHARS_MAX: usize = 64;
 
-/// A state of a node's work. Numbers grow within an epoch, which is one run of the control plane.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// Form of the documents that this version writes and reads.
+pub const FORM: u32 = 1;
+
+/// A state of a node's work. Later states compare as greater: numbers grow within an epoch, which is one run of the
+/// control plane, and epochs grow from run to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WorkVersion {
-    /// Name of the run.
-    pub epoch: String,
+    /// Number of the run.
+    pub epoch: u64,
     /// Number of the last change, 0 before the first one.
     pub version: u64,
 }
@@ -19,16 +25,9 @@ pub struct WorkVersion {
 impl WorkVersion {
     /// Reads `EPOCH.VERSION`.
     pub fn parse(text: &str) -> Option<WorkVersion> {
+        let number = |part: &str| part.parse().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
         let (epoch, version) = text.split_once('.')?;
-        let is_number = version.bytes().all(|b| b.is_ascii_digit());
-        let read = WorkVersion { epoch: epoch.to_string(), version: version.parse().ok().filter(|_| is_number)? };
-        Some(read).filter(|read| text.len() <= VERSION_CHARS_MAX && read.is_sound())
-    }
-
-    /// True if it can be read again from its text.
-    pub fn is_sound(&self) -> bool {
-        let is_name = !self.epoch.is_empty() && self.epoch.bytes().all(|b| b.is_ascii_alphanumeric());
-        is_name && self.to_string().len() <= VERSION_CHARS_MAX
+        Some(WorkVersion { epoch: number(epoch)?, version: number(version)? })
     }
 }
 
@@ -38,21 +37,69 @@ impl fmt::Display for WorkVersion {
     }
 }
 
-/// A part of a node's work. There is no kind of it yet.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Assignment {}
-
-/// A node's work.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// A node's work, signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeWork {
     /// The node.
     pub node_id: NodeId,
-    /// Run of the control plane that counts the versions.
-    pub epoch: String,
-    /// Number of the node's last change in this epoch.
-    pub version: u64,
-    /// Its parts.
-    pub assignments: Vec<Assignment>,
+    /// State of the work.
+    #[serde(flatten)]
+    pub version: WorkVersion,
+    /// JSON of a [`Document`], exactly as it was signed.
+    pub document: String,
+    /// Signature of the document, base64.
+    pub signature: String,
+    /// Public key that proves the signature, PEM.
+    pub key_pem: String,
+    /// Signature of the cluster's authority over that key, base64.
+    pub key_certificate: String,
+}
+
+/// A node's work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Document {
+    /// Form of the document, [`FORM`].
+    pub v: u32,
+    /// The node.
+    pub node_id: NodeId,
+    /// State of the work.
+    #[serde(flatten)]
+    pub version: WorkVersion,
+    /// The replicas that the node should run.
+    pub replicas: Vec<Assignment>,
+}
+
+/// A replica that a node should run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The replica.
+    pub replica_id: ReplicaId,
+    /// Its service.
+    pub service_id: ServiceId,
+    /// Generation of the service whose spec this is.
+    pub generation: i64,
+    /// Desired state.
+    pub desired_state: String,
+    /// The spec, as the operator wrote it.
+    pub spec: Object,
+}
+
+/// Progress of a node with its work, for operators.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkState {
+    /// The node.
+    pub node_id: NodeId,
+    /// State of the work.
+    #[serde(flatten)]
+    pub version: WorkVersion,
+    /// The state that the node holds on its disk, by its last call to this run of the control plane; `None` before it.
+    pub held: Option<WorkVersion>,
+    /// Time of that call.
+    pub held_at: Option<Timestamp>,
+    /// True while a call of the node waits for news.
+    pub waits: bool,
+    /// The replicas that the node should run.
+    pub replicas: Vec<Assignment>,
 }
 
 #[cfg(test)]
@@ -62,10 +109,24 @@ mod tests {
     #[test]
     fn a_version_is_an_epoch_and_a_number() {
         let read = |text: &str| WorkVersion::parse(text).map(|version| version.to_string());
-        assert_eq!(read("0a1b.12"), Some("0a1b.12".to_string()));
-        let long = format!("{}.1", "a".repeat(VERSION_CHARS_MAX));
-        for bad in ["", ".", "a.", ".1", "a.-1", "a.+1", "a.1.2", "a b.1", "a.99999999999999999999", "a", &long] {
+        assert_eq!(read("1764390000.12"), Some("1764390000.12".to_string()));
+        for bad in ["", ".", "1.", ".1", "1.-1", "1.+1", "1.1.2", "a.1", "1.99999999999999999999", "1"] {
             assert_eq!(read(bad), None, "{bad}");
         }
+        let version = |text| WorkVersion::parse(text).expect("a version");
+        assert!(version("2.1") > version("1.9") && version("1.10") > version("1.9"));
+    }
+
+    #[test]
+    fn a_document_is_read_as_it_was_written() {
+        let document = Document {
+            v: FORM,
+            node_id: "n1".parse().expect("an id"),
+            version: WorkVersion { epoch: 7, version: 3 },
+            replicas: Vec::new(),
+        };
+        let text = serde_json::to_string(&document).expect("JSON");
+        assert!(text.contains("\"epoch\":7,\"version\":3"), "{text}");
+        assert_eq!(serde_json::from_str::<Document>(&text).expect("a document"), document);
     }
 }

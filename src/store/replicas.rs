@@ -87,6 +87,11 @@ pub fn facts(read: &Read) -> Result<Vec<Replica<Facts>>> {
     read.rows(query!("replicas", "all"), &[], replica)
 }
 
+/// Every replica of a node, with the same part of its status.
+pub fn of_node(read: &Read, node_id: &NodeId) -> Result<Vec<Replica<Facts>>> {
+    read.rows(query!("replicas", "of_node"), named_params! { ":node_id": node_id }, replica)
+}
+
 /// The replica of this id.
 pub fn by_id(read: &Read, id: &ReplicaId) -> Result<Option<Replica>> {
     read.row(query!("replicas", "by_id"), named_params! { ":id": id }, replica)

@@ -101,6 +101,9 @@ pub fn update(write: &Write, service: &Service) -> Result<()> {
     };
     write.run(query!("services", "update"), row)?;
     write.changed();
+    // A replica without a generation runs the newest one.
+    let nodes = write.rows(query!("services", "following_nodes"), named_params! { ":id": service.id }, |r| r.get(0))?;
+    nodes.iter().for_each(|node_id| write.placed(node_id));
     Ok(())
 }
 

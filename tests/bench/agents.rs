@@ -234,7 +234,7 @@ impl Agent {
     }
 
     fn has_work(&mut self, around: &Around, answer: &Value, retry_after_s: Option<u64>) -> io::Result<()> {
-        let epoch = format!("{}.", answer["epoch"].as_str().unwrap());
+        let epoch = format!("{}.", answer["epoch"]);
         let is_change = self.version.starts_with(&epoch);
         self.version = format!("{epoch}{}", answer["version"]);
         self.not_before = Instant::now() + Duration::from_secs(retry_after_s.unwrap_or(0));

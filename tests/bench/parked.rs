@@ -114,7 +114,7 @@ pub fn parked() {
     for stream in &mut waiting {
         ask(stream, "/node/work");
         let work: serde_json::Value = serde_json::from_str(&read(stream).1).unwrap();
-        ask(stream, &format!("/node/work?after={}.{}&wait=60", work["epoch"].as_str().unwrap(), work["version"]));
+        ask(stream, &format!("/node/work?after={}.{}&wait=60", work["epoch"], work["version"]));
     }
     while !server.metric("uptimemesh_waiting_nodes").is_some_and(|count| count == NODES as f64) {
         std::thread::sleep(Duration::from_millis(20));

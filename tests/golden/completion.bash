@@ -32,7 +32,7 @@ _uptimemesh() {
         words="node token bootstrap ca service replica endpoint router scheduler snapshot login logout context user set-password whoami session api-token status event setting bundle backup update config release up serve migrate join agent heartbeat doctor man completions unit version docs help"
     fi
     case "$first" in
-        node) seconds="list show create label cordon uncordon drain room reboot rotate-keys runs keep-run delete leases tunnels" ;;
+        node) seconds="list show create label cordon uncordon drain room reboot rotate-keys runs work keep-run delete leases tunnels" ;;
         token) seconds="create list show revoke" ;;
         ca) seconds="show nodes rotate drop-previous" ;;
         service) seconds="list apply show history rollout rollback delete" ;;
@@ -67,6 +67,7 @@ _uptimemesh() {
         "node reboot") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "node rotate-keys") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "node runs") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
+        "node work") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "node keep-run") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "node delete") options="--force --username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "node leases") options="--watch --username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;

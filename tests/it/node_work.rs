@@ -1,8 +1,10 @@
 //! `GET /node/work`: a call that waits is answered by exactly the changes that concern its node.
 
 use crate::node::{Node, send_with, token};
-use crate::support::{Answer, Client, PATIENCE, Served, Wire, believing, parse, until};
+use crate::program::{Running, ok};
+use crate::support::{Answer, Client, Dir, PATIENCE, Served, Wire, believing, parse, until};
 use serde_json::{Value, json};
+use std::fs;
 use std::io::{Read, Write};
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -17,8 +19,13 @@ fn current(node: &Node, client: &Client) -> (Value, String) {
     let answer = node.call(client, "GET", "/node/work", b"");
     assert_eq!(answer.status, 200, "{}", answer.text());
     let work = answer.json();
-    let version = format!("{}.{}", work["epoch"].as_str().unwrap(), work["version"]);
+    let version = format!("{}.{}", work["epoch"], work["version"]);
     (work, version)
+}
+
+/// The document of signed work.
+fn document(work: &Value) -> Value {
+    serde_json::from_str(work["document"].as_str().unwrap()).unwrap()
 }
 
 /// A call that waits, from a thread of the test.
@@ -44,7 +51,8 @@ fn a_change_answers_the_call_of_its_node_and_no_other() {
     let (admin, client) = (served.admin(), served.anonymous());
     let (one, two) = (Node::joined(&admin, "n1"), Node::joined(&admin, "n2"));
     let (work, version) = current(&one, &client);
-    assert_eq!(work, json!({"node_id": "n1", "epoch": work["epoch"], "version": 0, "assignments": []}));
+    assert_eq!((&work["node_id"], &work["version"]), (&json!("n1"), &json!(0)), "{work}");
+    assert_eq!(document(&work)["replicas"], json!([]));
     let (ones, twos) = (wait(&one, &client, &version, 60), wait(&two, &client, &version, 60));
     until("both wait", || (waiting(&admin) == 2).then_some(()));
     place(&admin, "s1", "n1");
@@ -55,7 +63,7 @@ fn a_change_answers_the_call_of_its_node_and_no_other() {
     assert!(newer["version"].as_u64() > Some(0));
     assert_eq!(waiting(&admin), 1, "the other node still waits");
     // An older version, one of another run, and a newer call of the same node end the wait at once.
-    for old in [&version, "another.7"] {
+    for old in [&version, "1.7"] {
         assert_eq!(wait(&one, &client, old, 60).join().unwrap().json(), newer);
     }
     let third = wait(&two, &client, &version, 60);
@@ -165,7 +173,7 @@ fn over_tls_a_call_waits_with_others_behind_it_and_newer_ones_end_it() {
     let ask = |query: &str| format!("GET /node/work{query} HTTP/1.1\r\nHost: x\r\n\r\n");
     wire.write_all(ask("").as_bytes()).unwrap();
     let first = read_answer(&mut wire).json();
-    let wait = ask(&format!("?wait=60&after={}.{}", first["epoch"].as_str().unwrap(), first["version"]));
+    let wait = ask(&format!("?wait=60&after={}.{}", first["epoch"], first["version"]));
     // In one record with it, and in a later one.
     wire.write_all([wait.as_bytes(), b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"].concat().as_slice()).unwrap();
     until("it waits", || (waiting(&admin) == 1).then_some(()));
@@ -177,7 +185,7 @@ fn over_tls_a_call_waits_with_others_behind_it_and_newer_ones_end_it() {
     // Each of these calls ends an older one, from two connections in turn.
     wire.write_all(ask("").as_bytes()).unwrap();
     let newest = read_answer(&mut wire).json();
-    let wait = ask(&format!("?wait=60&after={}.{}", newest["epoch"].as_str().unwrap(), newest["version"]));
+    let wait = ask(&format!("?wait=60&after={}.{}", newest["epoch"], newest["version"]));
     wire.write_all(wait.as_bytes()).unwrap();
     until("it waits", || (waiting(&admin) == 1).then_some(()));
     for _ in 0..500 {
@@ -188,4 +196,96 @@ fn over_tls_a_call_waits_with_others_behind_it_and_newer_ones_end_it() {
     assert_eq!(waiting(&admin), 1);
     drop((wire, other));
     until("nothing stays behind", || (waiting(&admin) == 0).then_some(()));
+}
+
+#[test]
+fn a_node_gets_the_spec_of_the_generation_that_its_replica_should_run() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let node = Node::joined(&admin, "n1");
+    place(&admin, "s1", "n1");
+    let specs = || {
+        let work = document(&current(&node, &client).0);
+        let replicas = work["replicas"].as_array().unwrap().clone();
+        replicas.iter().map(|r| (r["generation"].clone(), r["spec"]["image"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(specs(), [(json!(1), Value::Null)]);
+    // What has no generation follows the newest one.
+    let (_, version) = current(&node, &client);
+    let call = wait(&node, &client, &version, 60);
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    assert_eq!(admin.patch("/services/s1", &json!({"spec": {"image": "two"}})).status, 200);
+    let newer = call.join().unwrap().json();
+    assert_eq!(document(&newer)["replicas"][0]["spec"], json!({"image": "two"}));
+    // What runs the first goes on with it until another is wanted.
+    let status = |status: Value| assert_eq!(admin.patch("/replicas/s1-1", &json!({"status": status})).status, 200);
+    status(json!({"applied_generation": 1}));
+    assert_eq!(specs(), [(json!(1), Value::Null)]);
+    status(json!({"applied_generation": 1, "desired_generation": 2}));
+    assert_eq!(specs(), [(json!(2), json!("two"))]);
+    // A generation that is not kept, or was never there.
+    status(json!({"desired_generation": 77}));
+    assert_eq!(specs(), [(json!(2), json!("two"))]);
+    let shown = admin.get("/nodes/n1/work").json();
+    assert_eq!(shown["replicas"][0]["replica_id"], "s1-1");
+    assert_eq!((&shown["waits"], &shown["held"]["version"]), (&json!(false), &json!(version_of(&version))));
+    assert_eq!((admin.get("/nodes/n2/work").status, client.get("/nodes/n1/work").status), (404, 401));
+}
+
+fn version_of(text: &str) -> u64 {
+    text.split_once('.').unwrap().1.parse().unwrap()
+}
+
+#[test]
+fn an_agent_holds_its_work_on_disk_and_refuses_older_work() {
+    let (dir, elsewhere) = (Dir::new(), Dir::new());
+    let (mut control, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    let admin = client.signed_in("admin", "uptime");
+    let (url, token) = (format!("http://{}", client.address), token(&admin, "worker", None));
+    ok(elsewhere.path(), &["join", "--api-url", &url, "--token", &token, "--node-id", "n1", "--role", "worker"]);
+    let agent = |name: &str| {
+        Running::start(elsewhere.path(), name, &["agent", "--node-id", "n1", "--api-url", &url, "--ttl", "10"])
+    };
+    let is_held = |client: &Client| {
+        let state = client.get("/nodes/n1/work").json();
+        let is_newest = state["held"] == json!({"epoch": state["epoch"], "version": state["version"]});
+        (is_newest && state["waits"] == true).then_some(state)
+    };
+    let mut first = agent("first");
+    until("the node has its empty work", || is_held(&admin));
+    place(&admin, "s1", "n1");
+    let held = until("the node has its work", || is_held(&admin).filter(|s| s["replicas"][0]["replica_id"] == "s1-1"));
+    let file = elsewhere.join("data/identities/n1/work.json");
+    let kept: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    assert_eq!(document(&kept)["replicas"], held["replicas"]);
+    let printed: Value = serde_json::from_str(&ok(dir.path(), &["node", "work", "n1", "--json"])).unwrap();
+    assert_eq!(printed["held"], held["held"]);
+    // A killed agent begins with what it holds; a copy that was altered is none, and is given again.
+    first.kill();
+    let mut second = agent("second");
+    until("it waits again", || is_held(&admin));
+    assert!(!second.logged().contains("agent.work |"), "it has asked for nothing that it holds: {}", second.logged());
+    second.kill();
+    fs::write(&file, fs::read_to_string(&file).unwrap().replace("s1-1", "s1-2")).unwrap();
+    let mut third = agent("third");
+    until("the copy is not believed", || third.logged().contains("agent.work_unreadable").then_some(()));
+    until("it has its work again", || is_held(&admin).filter(|s| s["replicas"][0]["replica_id"] == "s1-1"));
+    // A control plane of a later run, then one whose clock went back.
+    let epoch = dir.join("data/keys/work.epoch");
+    let port = client.address.port().to_string();
+    let restart = |control: &mut Running, epoch_text: &str| {
+        assert_eq!(control.terminate(), 0);
+        fs::write(&epoch, epoch_text).unwrap();
+        Running::serve(dir.path(), &["serve", "--server-port", &port])
+    };
+    let (mut control, client) = restart(&mut control, "99999999999");
+    let admin = client.signed_in("admin", "uptime");
+    let later = until("it holds the work of the later run", || is_held(&admin));
+    assert_eq!(later["epoch"], 100_000_000_000_u64);
+    let (control, client) = restart(&mut control, "1");
+    let admin = client.signed_in("admin", "uptime");
+    until("older work is refused", || third.logged().contains("it is older than the work").then_some(()));
+    until("the control plane says why", || control.logged().contains("work.later_epoch").then_some(()));
+    assert_eq!(admin.get("/nodes/n1/work").json()["held"], later["held"]);
+    assert_eq!(third.terminate(), 0);
 }

@@ -41,7 +41,7 @@ fn agent(dir: &Dir, name: &str, node: &str, url: &str) -> Running {
 /// A call that waits, on a connection of the test.
 fn wait(node: &Node, client: &Client) -> TcpStream {
     let work = node.call(client, "GET", "/node/work", b"").json();
-    let target = format!("/node/work?wait=60&after={}.{}", work["epoch"].as_str().unwrap(), work["version"]);
+    let target = format!("/node/work?wait=60&after={}.{}", work["epoch"], work["version"]);
     let mut head = format!("GET {target} HTTP/1.1\r\nHost: {}\r\n", client.address);
     for (name, value) in node.sign("GET", &target, b"").headers() {
         head += &format!("{name}: {value}\r\n");

@@ -1,11 +1,13 @@
-//! The call that waits for the node's work, open beside the heartbeats: on a thread and a connection of its own.
+//! The call that waits for the node's work, open beside the heartbeats: on a thread and a connection of its own, which
+//! also writes the work down. Each call names the state that is on disk, and so acknowledges it.
 
 use super::{AgentError, BACKOFF_CEILING, BACKOFF_FIRST, ControlPlane, Linked, beat, doubled, jittered};
 use crate::agent::identity::Identity;
+use crate::agent::work::{Held, NotTaken, Refusal};
 use crate::client::{Api, CallError, Paused, Signer};
 use crate::clock;
 use crate::model::node_runs::AgentRun;
-use crate::model::node_work::WorkVersion;
+use crate::model::node_work::NodeWork;
 use crate::thread::{Watch, catch_panic};
 use serde::Deserialize;
 use std::time::{Duration, Instant};
@@ -34,10 +36,12 @@ pub struct Contact {
     pub offset_s: i64,
 }
 
-/// Keeps the call open, and publishes the version of the node's work.
+/// Keeps the call open, and the node's work on disk.
 pub struct WorkCall {
     contact: Watch<Option<Contact>>,
-    work: Watch<Option<WorkVersion>>,
+    held: Held,
+    /// The refusal of the last answer; each is logged once.
+    refused: Option<Refusal>,
     /// The connection, and the contact that it was made for.
     connection: Option<(Api, Contact)>,
     failures: u32,
@@ -69,8 +73,8 @@ impl Contact {
 
 impl WorkCall {
     /// A call that follows the contacts which the link publishes.
-    pub fn new(contact: Watch<Option<Contact>>, work: Watch<Option<WorkVersion>>) -> WorkCall {
-        WorkCall { contact, work, connection: None, failures: 0 }
+    pub fn new(contact: Watch<Option<Contact>>, held: Held) -> WorkCall {
+        WorkCall { contact, held, refused: None, connection: None, failures: 0 }
     }
 
     /// Works until the contact is closed. A call that waits at that moment ends with its answer, or with the process.
@@ -90,15 +94,12 @@ impl WorkCall {
 
     /// One call. Returns the pause after it.
     fn call(&mut self, contact: &Contact) -> Pause {
-        let (began, seen) = (clock::tick(), self.work.get());
-        let answer = self.answer(contact, seen.as_ref());
+        let began = clock::tick();
+        let answer = self.answer(contact);
         let lasted = clock::tick().saturating_duration_since(began);
-        let answer = answer.map(|paused| {
-            let is_news = paused.answer.is_some() && paused.answer != seen;
-            if is_news {
-                self.work.set(paused.answer);
-            }
-            (is_news, paused.retry_after)
+        let answer = answer.and_then(|paused| {
+            let is_news = paused.answer.map_or(Ok(false), |work| self.take(contact, &work))?;
+            Ok((is_news, paused.retry_after))
         });
         self.note(contact, answer.as_ref().err(), lasted);
         match answer {
@@ -110,7 +111,32 @@ impl WorkCall {
         }
     }
 
-    fn answer(&mut self, contact: &Contact, seen: Option<&WorkVersion>) -> Linked<Paused<Option<WorkVersion>>> {
+    /// Writes newer work down. Returns false if the node holds it already.
+    fn take(&mut self, contact: &Contact, work: &NodeWork) -> Linked<bool> {
+        let Identity { node_id, ca_pem, .. } = &contact.identity;
+        let taken = self.held.take(work, ca_pem, node_id);
+        let refusal = if let Err(NotTaken::Refused(why)) = taken { Some(why) } else { None };
+        if let Some(why) = refusal.filter(|_| refusal != self.refused) {
+            log::warn!(
+                target: "agent", event = "agent.work_refused", node_id, work:% = work.version, why:%; "Refused the \
+                    node's work; what the node holds stays"
+            );
+        }
+        self.refused = refusal;
+        let is_new = taken.map_err(|e| match e {
+            NotTaken::Refused(why) => AgentError::Call(CallError::Unreachable(format!("refused the work: {why}"))),
+            NotTaken::Unwritten(e) => AgentError::Local(e),
+        })?;
+        if let Some(document) = self.held.document().filter(|_| is_new) {
+            log::info!(
+                target: "agent", event = "agent.work", node_id, work:% = document.version,
+                replicas = document.replicas.len(); "Took the node's work"
+            );
+        }
+        Ok(is_new)
+    }
+
+    fn answer(&mut self, contact: &Contact) -> Linked<Paused<Option<NodeWork>>> {
         let kept = self.connection.take().filter(|(_, of)| of.shares_connection(contact));
         let api = match kept {
             Some((api, _)) => api,
@@ -121,7 +147,8 @@ impl WorkCall {
             }
         };
         let (api, _) = self.connection.insert((api, contact.clone()));
-        let after = seen.map(|version| format!("&after={version}")).unwrap_or_default();
+        let held = self.held.version(&contact.identity.ca_pem);
+        let after = held.map(|version| format!("&after={version}")).unwrap_or_default();
         let path = format!("/node/work?wait={WAIT_S}{after}");
         let Contact { identity, run, offset_s, .. } = contact;
         let signer = Signer {
@@ -134,10 +161,9 @@ impl WorkCall {
         if paused.answer.is_null() {
             return Ok(Paused { answer: None, retry_after: paused.retry_after });
         }
-        let version = WorkVersion::deserialize(&paused.answer).ok().filter(WorkVersion::is_sound);
-        let unknown = || format!("{}/node/work answered in a form that this version does not know", api.url());
-        let version = version.ok_or_else(|| CallError::Unreachable(unknown()))?;
-        Ok(Paused { answer: Some(version), retry_after: paused.retry_after })
+        let unknown = |_| format!("{}/node/work answered in a form that this version does not know", api.url());
+        let work = NodeWork::deserialize(&paused.answer).map_err(|e| CallError::Unreachable(unknown(e)))?;
+        Ok(Paused { answer: Some(work), retry_after: paused.retry_after })
     }
 
     /// Logs how a call went, each change once.

@@ -12,3 +12,4 @@ mod unstored;
 pub mod updates;
 pub mod wireguard;
 pub mod work;
+pub mod work_documents;

@@ -1,11 +1,10 @@
 //! The version of each node's work, and the one call of the node that waits for a newer one.
 
 use crate::bell::Bell;
-use crate::clock;
+use crate::clock::{self, Timestamp};
 use crate::control::fleet::losses::Losses;
-use crate::crypto;
 use crate::model::ids::NodeId;
-use crate::model::node_work::{NodeWork, WorkVersion};
+use crate::model::node_work::WorkVersion;
 use crate::thread::lock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -19,7 +18,7 @@ const RETRY_AFTER_S_MAX: u64 = 10;
 
 /// The work of all nodes, as far as waiting for it goes.
 pub struct Work {
-    epoch: String,
+    epoch: u64,
     table: Mutex<Table>,
     /// Time until which answers have been given at the allowed rate.
     paced_until: Mutex<Instant>,
@@ -40,12 +39,21 @@ struct Table {
 struct Entry {
     version: u64,
     waiting: Option<Bell>,
+    held: Option<Held>,
+}
+
+/// The state of its work that a node said it holds on its disk, and when.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Held {
+    /// The state.
+    pub version: WorkVersion,
+    /// Time of the call that said it.
+    pub at: Timestamp,
 }
 
 impl Work {
-    /// The work of a run of the control plane; `losses` gets the calls that break off.
-    pub fn new(losses: Losses) -> Work {
-        let epoch = crypto::uuid().chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+    /// The work of a run of the control plane, by its number; `losses` gets the calls that break off.
+    pub fn new(epoch: u64, losses: Losses) -> Work {
         Work { epoch, table: Mutex::default(), paced_until: Mutex::new(clock::tick()), losses }
     }
 
@@ -83,10 +91,28 @@ impl Work {
         bell.iter().for_each(Bell::ring);
     }
 
-    /// The work of a node.
-    pub fn show(&self, node_id: &NodeId) -> NodeWork {
+    /// The present state of a node's work.
+    pub fn version(&self, node_id: &NodeId) -> WorkVersion {
         let version = lock(&self.table).nodes.get(node_id).map_or(0, |entry| entry.version);
-        NodeWork { node_id: node_id.clone(), epoch: self.epoch.clone(), version, assignments: Vec::new() }
+        WorkVersion { epoch: self.epoch, version }
+    }
+
+    /// Notes the state that a node holds.
+    pub fn note_held(&self, node_id: &NodeId, version: WorkVersion) {
+        let held = Held { version, at: clock::now() };
+        let earlier = lock(&self.table).nodes.entry(node_id.clone()).or_default().held.replace(held);
+        if version.epoch > self.epoch && earlier.is_none() {
+            log::warn!(
+                target: "cluster", event = "work.later_epoch", node_id, held:% = version, epoch = self.epoch;
+                "A node holds work of a later run than this one and refuses older work: either this machine's clock \
+                    went back before the last start, or another control plane with the same authority is running"
+            );
+        }
+    }
+
+    /// The state that a node holds, as far as it has called in this run.
+    pub fn held(&self, node_id: &NodeId) -> Option<Held> {
+        lock(&self.table).nodes.get(node_id)?.held
     }
 
     /// Waits for a version other than the one seen; `None` if there is one already. An older call of the node that
@@ -94,7 +120,7 @@ impl Work {
     pub fn wait(self: &Arc<Work>, node_id: &NodeId, seen: &WorkVersion) -> Option<Waiting> {
         let mut table = lock(&self.table);
         let version = table.nodes.get(node_id).map_or(0, |entry| entry.version);
-        if seen.epoch != self.epoch || seen.version != version {
+        if *seen != (WorkVersion { epoch: self.epoch, version }) {
             return None;
         }
         let entry = table.nodes.entry(node_id.clone()).or_default();
@@ -141,11 +167,10 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// The node's work, if it is newer than what the call has seen.
-    pub fn answer(mut self, seen: &WorkVersion) -> Option<NodeWork> {
+    /// Ends the wait. Returns the node if its work has changed since the call.
+    pub fn answer(mut self, seen: &WorkVersion) -> Option<NodeId> {
         self.is_answered = true;
-        let work = self.work.show(&self.node_id);
-        (work.version != seen.version).then_some(work)
+        (self.work.version(&self.node_id) != *seen).then(|| self.node_id.clone())
     }
 }
 
@@ -155,7 +180,7 @@ impl Drop for Waiting {
         let Some(entry) = table.nodes.get_mut(&self.node_id) else { return };
         if entry.waiting.as_ref().is_some_and(|bell| bell.is(&self.bell)) {
             entry.waiting = None;
-            let is_unused = entry.version == 0;
+            let is_unused = entry.version == 0 && entry.held.is_none();
             if !self.is_answered {
                 self.work.losses.note(&self.node_id, table.waiting);
             }
@@ -177,13 +202,12 @@ mod tests {
     }
 
     fn seen(work: &Work, id: &str) -> WorkVersion {
-        let NodeWork { epoch, version, .. } = work.show(&node(id));
-        WorkVersion { epoch, version }
+        work.version(&node(id))
     }
 
     #[test]
     fn a_change_wakes_exactly_those_who_wait_for_it() {
-        let work = Arc::new(Work::new(Losses::default()));
+        let work = Arc::new(Work::new(7, Losses::default()));
         let rung = Arc::new(AtomicUsize::new(0));
         let wait = |id: &str| {
             let waiting = work.wait(&node(id), &seen(&work, id)).expect("nothing new");
@@ -199,9 +223,9 @@ mod tests {
         assert_eq!((work.waiting(), a.is_first), (2, true));
         work.touch(&[node("a"), node("c")]);
         assert_eq!((rung.load(Ordering::SeqCst), work.waiting()), (1, 1));
-        assert_eq!(a.answer(&old).expect("newer").version, 1);
+        assert_eq!((a.answer(&old), work.version(&node("a")).version), (Some(node("a")), 1));
         assert!(work.wait(&node("a"), &old).is_none(), "it has a newer version already");
-        let elsewhere = WorkVersion { epoch: "other".to_string(), ..seen(&work, "a") };
+        let elsewhere = WorkVersion { epoch: 6, ..seen(&work, "a") };
         assert!(work.wait(&node("a"), &elsewhere).is_none(), "of another run");
         let newer = wait("b");
         assert_eq!((rung.load(Ordering::SeqCst), work.waiting(), newer.is_first), (2, 1, false));
@@ -213,12 +237,15 @@ mod tests {
         assert_eq!(seen(&work, "a").version, 0);
         work.touch(&[node("a")]);
         assert_eq!(seen(&work, "a").version, 3, "no number comes twice");
+        assert_eq!(work.held(&node("b")), None);
+        work.note_held(&node("b"), elsewhere);
+        assert_eq!(work.held(&node("b")).map(|held| held.version), Some(elsewhere));
     }
 
     #[test]
     fn only_a_call_that_breaks_off_is_a_loss() {
         let losses = Losses::default();
-        let work = Arc::new(Work::new(losses.clone()));
+        let work = Arc::new(Work::new(7, losses.clone()));
         let wait = || work.wait(&node("a"), &seen(&work, "a")).expect("nothing new");
         let lost = || losses.due(clock::tick() + Duration::from_secs(60)).len();
         assert!(wait().answer(&seen(&work, "a")).is_none());
@@ -239,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_storm_is_spread_over_seconds() {
-        let work = Work::new(Losses::default());
+        let work = Work::new(7, Losses::default());
         let told: Vec<Option<u64>> = (0..3 * ANSWERS_PER_S).map(|_| work.retry_after_s()).collect();
         assert!(told[..ANSWERS_PER_S as usize / 2].iter().all(Option::is_none), "a few are no storm");
         assert!(told.last().expect("an answer").is_some_and(|s| s <= RETRY_AFTER_S_MAX), "{told:?}");

@@ -5,3 +5,4 @@ pub mod join;
 pub mod join_tokens;
 pub mod node_names;
 pub mod tls;
+pub mod work_key;

@@ -1,0 +1,88 @@
+//! The documents with which nodes learn their work: created and signed when they are fetched, never stored.
+
+use super::work::Work;
+use crate::control::trust::ca::Authority;
+use crate::control::trust::work_key::Signer;
+use crate::error::Result;
+use crate::model::ids::{NodeId, ServiceId};
+use crate::model::node_work::{Assignment, Document, FORM, NodeWork, WorkState};
+use crate::model::replicas::{Facts, Replica};
+use crate::model::services::Service;
+use crate::store::{Read, Store, replicas, services};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The source of the documents.
+pub struct Documents {
+    work: Arc<Work>,
+    store: Arc<Store>,
+    ca: Arc<Authority>,
+    signer: Signer,
+}
+
+impl Documents {
+    /// Documents of the states that `work` counts.
+    pub fn new(work: Arc<Work>, store: Arc<Store>, ca: Arc<Authority>, signer: Signer) -> Documents {
+        Documents { work, store, ca, signer }
+    }
+
+    /// The present document of a node.
+    pub fn current(&self, node_id: &NodeId) -> Result<NodeWork> {
+        // Read before the rows: a change after it gets a later number, so that nothing is missed.
+        let version = self.work.version(node_id);
+        let replicas = self.store.read(|r| assignments(r, node_id))?;
+        let document = Document { v: FORM, node_id: node_id.clone(), version, replicas };
+        self.signer.sign(&document, self.ca.vouching()?.as_ref())
+    }
+
+    /// The work of a node, and the state of it that the node holds.
+    pub fn state(&self, node_id: &NodeId) -> Result<WorkState> {
+        let version = self.work.version(node_id);
+        let replicas = self.store.read(|r| assignments(r, node_id))?;
+        let held = self.work.held(node_id);
+        Ok(WorkState {
+            node_id: node_id.clone(),
+            version,
+            held: held.map(|held| held.version),
+            held_at: held.map(|held| held.at),
+            waits: self.work.is_waiting(node_id),
+            replicas,
+        })
+    }
+}
+
+/// The replicas of a node, each with the spec of its generation.
+fn assignments(read: &Read, node_id: &NodeId) -> Result<Vec<Assignment>> {
+    let mut known: HashMap<ServiceId, Service> = HashMap::new();
+    let mut found = Vec::new();
+    for replica in replicas::of_node(read, node_id)? {
+        if !known.contains_key(&replica.service_id) {
+            let Some(service) = services::by_id(read, &replica.service_id)? else { continue };
+            known.insert(replica.service_id.clone(), service);
+        }
+        found.push(assignment(read, replica, &known)?);
+    }
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn assignment(read: &Read, replica: Replica<Facts>, known: &HashMap<ServiceId, Service>) -> Result<Option<Assignment>> {
+    let Some(service) = known.get(&replica.service_id) else { return Ok(None) };
+    let wanted = generation(&replica.status).filter(|generation| *generation != service.generation);
+    let older = match wanted {
+        Some(generation) => services::revision_of(read, &service.id, generation)?,
+        None => None,
+    };
+    // The newest one, too, where the wanted one is not kept any more.
+    let (generation, spec) = match older {
+        Some(revision) => (revision.generation, revision.spec),
+        None => (service.generation, service.own_spec()),
+    };
+    let Replica { id: replica_id, service_id, desired_state, .. } = replica;
+    Ok(Some(Assignment { replica_id, service_id, generation, desired_state, spec }))
+}
+
+/// The generation that a replica should run: the one that was wanted last, else the one it runs.
+fn generation(facts: &Facts) -> Option<i64> {
+    let number = |value: &Option<serde_json::Value>| value.as_ref().and_then(serde_json::Value::as_i64);
+    number(&facts.desired_generation).or_else(|| number(&facts.applied_generation))
+}
