@@ -104,7 +104,11 @@ fn run(mut agents: Vec<Agent>, address: SocketAddr, shared: &Shared) {
     let mut looked = Instant::now();
     while !shared.stop.load(Relaxed) {
         let timeout = TICK.try_into().unwrap();
-        epoll::wait(&around.poll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)).unwrap();
+        match epoll::wait(&around.poll, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
+            // A stopped and continued machine interrupts the wait: nothing is ready.
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => panic!("epoll: {e}"),
+        }
         for event in events.drain(..) {
             let at = event.data.u64() as usize;
             agents[at].act(&around, at, Agent::read);
