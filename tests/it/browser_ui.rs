@@ -246,11 +246,11 @@ fn hostile() -> (Served, Client, Vec<String>) {
     // Each page that is left behind reads the stream until the server notices.
     let served = Served::with(|config| config.connections_per_address_max = 500);
     let admin = served.user("alice", "admin");
-    // The plan stays one, so that it is seen.
+    // The plan stays one, so that it is seen, and its node alive until the end.
     assert_eq!(admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
     let long = "n".repeat(64);
     let name = format!("<b onclick='x'>&\"{}", "\u{5d0}".repeat(100));
-    Node::joined(&admin, &long);
+    assert_eq!(Node::joined(&admin, &long).heartbeat(&admin, 300, &json!({})).status, 200);
     let status = json!({"wg_primary_tunnel": HOSTILE, "wg_secondary_tunnel": {"state": HOSTILE, "x": HOSTILE},
         HOSTILE: HOSTILE});
     assert_eq!(admin.patch(&format!("/nodes/{long}"), &json!({"status": status})).status, 200);

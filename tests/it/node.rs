@@ -145,8 +145,9 @@ impl Node {
 
     /// Sends a heartbeat with the next signing time that is newer than the last.
     pub fn heartbeat(&mut self, client: &Client, ttl_s: i64, patch: &Value) -> Answer {
-        // Signing times are whole seconds and must grow; the skew allows to run ahead of the clock.
-        self.signed_at = epoch().max(self.signed_at + 1);
+        // Signing times are whole seconds, must grow, and be later than the server's start; the skew allows to run
+        // ahead of the clock.
+        self.signed_at = epoch().max(self.signed_at) + 1;
         let text = patch.to_string();
         let answer =
             client.send("POST", "/cluster/heartbeat", &[], self.body(self.signed_at, ttl_s, &text, &text).as_bytes());
