@@ -39,7 +39,7 @@ pub const ROUTES: &[Route] = &[
         .gives(204, "")
         .says(
             "Set the password of another user. The sessions of the user end, and the next sign-in must change the \
-            password.",
+            password, unless `must_change_password` is false.",
         )
         .conflicts("This is yourself: use POST /auth/password.")
         .lasting(),
@@ -84,7 +84,8 @@ fn delete(app: &App, request: &Request, user: &User) -> Reply {
 fn password(app: &App, request: &Request, user: &User) -> Reply {
     let mut f = body_at(request, "name")?;
     let password = f.text("password", PASSWORD_CHARS).required();
+    let must_change = f.flag("must_change_password").or(true);
     f.finish()?;
-    users::set_password(&app.control, arg_id(request)?, &password, user)?;
+    users::set_password(&app.control, arg_id(request)?, &password, must_change, user)?;
     Ok(Response::empty(204))
 }

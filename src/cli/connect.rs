@@ -130,6 +130,17 @@ pub(super) fn signed_in_as_person(args: &Args) -> Result<(Api, String), Failure>
     }
 }
 
+/// The same to change the caller's own password. Returns the current one too; `None` for the local credential, which
+/// needs none.
+pub(super) fn signed_in_to_change_password(args: &Args) -> Result<(Api, Option<String>), Failure> {
+    let (api, password) = match way(args)? {
+        Way::Local(local) => return Ok((local.api()?.with_token(local.token())?, None)),
+        Way::Context(context) => by_password(args, &context)?,
+        Way::Named => by_name(args, None)?,
+    };
+    Ok((api, Some(password)))
+}
+
 /// Finds out who signs in, with every fault of the command line.
 fn way(args: &Args) -> Result<Way, Failure> {
     if args.has("context") && args.has("api-url") {

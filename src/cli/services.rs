@@ -125,12 +125,15 @@ pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Val
     for service in &mut services {
         let id = said(&service["id"]);
         let own = of_service.get(id.as_str()).map_or(&[][..], Vec::as_slice);
-        let running = own.iter().filter(works).count();
+        let working: Vec<&Value> = own.iter().filter(works).copied().collect();
+        // A replica that no node has reported yet is only placed.
+        let running = working.iter().filter(|r| !r["status"]["applied_generation"].is_null()).count();
         let outdated = own.iter().filter(|r| r["status"]["applied_generation"] != service["generation"]).count();
         // A service that was created after the plan has none yet.
         let desired = plans.get(&id).and_then(|plan| plan["desired_replicas"].as_u64());
-        service["state"] =
-            desired.map_or(Value::Null, |desired| json!(health(own.len(), running, outdated, desired as usize)));
+        service["state"] = desired.map_or(Value::Null, |desired| {
+            json!(health(own.len() - working.len(), running, outdated, desired as usize))
+        });
         service["desired"] = json!(desired);
         service["running"] = json!(running);
     }
@@ -138,8 +141,8 @@ pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Val
 }
 
 /// State of a service by the counts of its replicas.
-fn health(replicas: usize, running: usize, outdated: usize, desired: usize) -> &'static str {
-    if running < replicas {
+fn health(failing: usize, running: usize, outdated: usize, desired: usize) -> &'static str {
+    if failing > 0 {
         "degraded"
     } else if running < desired {
         "pending"
@@ -150,7 +153,7 @@ fn health(replicas: usize, running: usize, outdated: usize, desired: usize) -> &
     }
 }
 
-/// Replicas that run, of those wanted.
+/// Replicas that are reported and not failing, of those desired.
 fn running(service: &Value) -> Value {
     json!(format!("{}/{}", service["running"], service["desired"].as_u64().map_or("?".to_string(), |n| n.to_string())))
 }

@@ -81,13 +81,16 @@ fn services(line: &mut impl FnMut(&str, String), list: &Value) {
     let mut all: Vec<&Value> = list.as_array().into_iter().flatten().collect();
     let number = |service: &Value, key: &str| service[key].as_u64().unwrap_or(0);
     let sum = |key: &str| all.iter().map(|service| number(service, key)).sum::<u64>();
-    let total = format!("{}, {} of {} replicas running", all.len(), sum("running"), sum("desired"));
-    line("services", total);
+    // Placed is what the control plane knows. That a replica runs, its node would have to report.
+    let (placed, failing) = (sum("running") + sum("failing"), sum("failing"));
+    let failing = if failing > 0 { format!(", {failing} failing") } else { String::new() };
+    line("services", format!("{}, {placed} of {} replicas placed{failing}", all.len(), sum("desired")));
     let is_well =
         |service: &Value| number(service, "failing") == 0 && number(service, "running") >= number(service, "desired");
     all.sort_by_key(|service| is_well(service));
     for service in all.iter().take(SERVICES_MAX) {
-        let mut text = format!("{}/{} {}", service["running"], service["desired"], said(&service["service_id"]));
+        let placed = number(service, "running") + number(service, "failing");
+        let mut text = format!("{placed}/{} {}", service["desired"], said(&service["service_id"]));
         for key in ["failing", "outdated"] {
             if number(service, key) > 0 {
                 text += &format!(", {} {key}", service[key]);
@@ -146,7 +149,7 @@ mod tests {
     #[test]
     fn a_screen_names_trouble_first_and_cannot_steer_a_terminal() {
         let service = |id: &str, running: u64| {
-            json!({"service_id": id, "desired": 2, "running": running, "failing": 0,
+            json!({"service_id": id, "desired": 2, "running": running, "failing": 2 - running,
             "outdated": 0})
         };
         let status = json!({
@@ -162,8 +165,8 @@ mod tests {
             "control plane  http://x, version 9",
             "scheduler      auto, braked",
             "nodes          2 alive, 1 dead",
-            "services       2, 3 of 4 replicas running",
-            "               1/2 b",
+            "services       2, 4 of 4 replicas placed, 1 failing",
+            "               2/2 b, 1 failing",
             "               2/2 a",
             "last backup    2026-01-02T03:04:05Z",
             "attention      dead n\\u{7} last heard of 2026-01-02T03:04:05Z",

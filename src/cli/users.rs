@@ -2,7 +2,7 @@
 
 use super::answers::{encoded, listed_at, remove_by, shown};
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{SIGN_IN, signed_in, signed_in_as_person, signed_in_to_manage_users};
+use super::connect::{SIGN_IN, signed_in, signed_in_to_change_password, signed_in_to_manage_users};
 use super::output::{self, Kind, Table, column, made};
 use super::server;
 use super::watch::WATCH;
@@ -158,11 +158,14 @@ fn reset_password(args: &Args) -> Result<(), Failure> {
 }
 
 fn set_own_password(args: &Args) -> Result<(), Failure> {
-    let new = args.secret("new-password", "UPTIMEMESH_NEW_PASSWORD");
-    if new.is_none() {
-        args.fault("the new password is missing: --new-password-file FILE".to_string());
-    }
-    let (mut api, current) = signed_in_as_person(args)?;
+    let new = new_password(args);
+    let (mut api, current) = signed_in_to_change_password(args)?;
+    let Some(current) = current else {
+        // The account that comes with a new database. Its owner types the password: it need not be changed again.
+        api.post("/users/admin/password", &json!({"password": new, "must_change_password": false}))?;
+        output::say(args, "The password of admin is changed; every session made before has ended.");
+        return Ok(());
+    };
     let answer = api.post(
         "/auth/password",
         &json!({"current_password": current, "new_password": new, "setup_code": args.get("setup-code")}),

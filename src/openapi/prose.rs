@@ -137,6 +137,7 @@ pub const FIELDS: &[Row] = &[
     row("body", "auth", "password", "Password."),
     row("body", "auth", "setup_code", "Code printed by the server, to change the first password from elsewhere."),
     row("body", "auth", "username", "Name of the user, in any case."),
+    row("body", "users", "must_change_password", "True if the next sign-in must change it; true by default."),
     row("body", "users", "password", "New password."),
     row("body", "cluster", "core_token_ttl_seconds", "Life of the core token, in seconds; 1800 by default."),
     row("body", "cluster", "worker_token_ttl_seconds", "Life of the worker token, in seconds; 1800 by default."),

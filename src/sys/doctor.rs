@@ -70,7 +70,7 @@ fn clock_sync() -> Finding {
     if Path::new("/run/systemd/timesync/synchronized").exists() {
         return Finding::ok(CHECK, "systemd-timesyncd has set the clock since the start");
     }
-    if let Ok(text) = run::output("chronyc", &["-n", "tracking"], b"", RUN_TIME) {
+    if let Ok(text) = run::output("chronyc", &["-n", "tracking"], RUN_TIME) {
         return match text.lines().find(|line| line.starts_with("Leap status")) {
             Some(line) if line.ends_with("Normal") => Finding::ok(CHECK, "chrony keeps the clock"),
             _ => Finding::warn(
@@ -80,7 +80,7 @@ fn clock_sync() -> Finding {
             ),
         };
     }
-    match run::output("timedatectl", &["show", "--property=NTPSynchronized", "--value"], b"", RUN_TIME)
+    match run::output("timedatectl", &["show", "--property=NTPSynchronized", "--value"], RUN_TIME)
         .as_deref()
         .map(str::trim)
     {
@@ -148,7 +148,7 @@ fn flushes(dir: &Path) -> std::io::Result<Vec<Duration>> {
 
 /// Total and available units from `df` with this flag, which counts kilobytes or inodes.
 fn df(dir: &Path, flag: &str) -> Option<(u64, u64)> {
-    let text = run::output("df", &["-P", flag, dir.to_str()?], b"", RUN_TIME).ok()?;
+    let text = run::output("df", &["-P", flag, dir.to_str()?], RUN_TIME).ok()?;
     let columns: Vec<&str> = text.lines().nth(1)?.split_whitespace().collect();
     Some((columns.get(1)?.parse().ok()?, columns.get(3)?.parse().ok()?))
 }

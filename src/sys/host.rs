@@ -98,7 +98,7 @@ pub fn disk(dir: &Path) -> Option<(u64, u64)> {
 }
 
 fn disk_within(dir: &Path, at_most: Duration) -> Option<(u64, u64)> {
-    let text = run::output("df", &["-Pk", dir.to_str()?], b"", at_most).ok()?;
+    let text = run::output("df", &["-Pk", dir.to_str()?], at_most).ok()?;
     let columns: Vec<&str> = text.lines().nth(1)?.split_whitespace().collect();
     let kib = |i: usize| columns.get(i)?.parse::<u64>().ok().map(|n| n * 1024);
     Some((kib(1)?, kib(3)?))

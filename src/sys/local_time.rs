@@ -28,7 +28,7 @@ impl LocalTime {
         {
             return offset_s;
         }
-        let said = run::output("date", &["+%z"], b"", TIME).ok();
+        let said = run::output("date", &["+%z"], TIME).ok();
         let offset_s = said.and_then(|text| parse_offset(text.trim()));
         self.0 = Some((clock::tick(), offset_s));
         offset_s

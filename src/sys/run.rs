@@ -22,9 +22,17 @@ const LOOK: Duration = Duration::from_millis(5);
 const DEATH: Duration = Duration::from_secs(1);
 const DOING: &str = "run a program";
 
-/// Runs a program to its end within `at_most`, with `input` on its standard input, and returns its output. The program
-/// need not read all of the input.
-pub fn output(program: &str, args: &[&str], input: &[u8], at_most: Duration) -> Result<String> {
+/// Runs a program to its end within `at_most`, and returns its output.
+///
+/// # Errors
+/// Fails if the program cannot be started, takes longer, writes more than 1 MiB or no UTF-8, or ends with a failure.
+pub fn output(program: &str, args: &[&str], at_most: Duration) -> Result<String> {
+    with_input(program, args, &[], at_most)
+}
+
+/// The same with `input` on the program's standard input, where other users cannot see a secret. The program need not
+/// read all of it.
+pub fn with_input(program: &str, args: &[&str], input: &[u8], at_most: Duration) -> Result<String> {
     let end = clock::tick() + at_most;
     let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
     let mut command = Command::new(program);
@@ -128,13 +136,13 @@ mod tests {
 
     #[test]
     fn a_run_is_bounded_and_its_failure_told() {
-        assert_eq!(output("echo", &["a", "b"], b"", LONG).expect("echo runs"), "a b\n");
-        assert!(output("false", &[], b"", LONG).is_err());
-        assert!(output("no-such-program-here", &[], b"", LONG).is_err());
+        assert_eq!(output("echo", &["a", "b"], LONG).expect("echo runs"), "a b\n");
+        assert!(output("false", &[], LONG).is_err());
+        assert!(output("no-such-program-here", &[], LONG).is_err());
         let began = clock::tick();
         // Neither a waiting program nor processes that it left behind with its output delay the end.
         for script in ["exec sleep 60", "sleep 60", "sleep 60 & exit 0", "exec >&-; sleep 60"] {
-            assert!(output("sh", &["-c", script], b"", Duration::from_millis(50)).is_err(), "{script}");
+            assert!(output("sh", &["-c", script], Duration::from_millis(50)).is_err(), "{script}");
         }
         assert!(began.elapsed() < LONG);
     }
@@ -142,13 +150,12 @@ mod tests {
     #[test]
     fn output_is_read_while_the_program_runs() {
         for bytes in [0, 1, 4096, 65_536, 65_537, 200_000, 1 << 20] {
-            let text =
-                output("sh", &["-c", &format!("yes | head -c {bytes}; echo >&2 done")], b"", LONG).expect("it ends");
+            let text = output("sh", &["-c", &format!("yes | head -c {bytes}; echo >&2 done")], LONG).expect("it ends");
             assert_eq!(text.len(), bytes);
         }
         let began = clock::tick();
         for script in ["yes | head -c 1048577", "yes"] {
-            let why = output("sh", &["-c", script], b"", LONG).expect_err("it is too much");
+            let why = output("sh", &["-c", script], LONG).expect_err("it is too much");
             assert!(
                 crate::error::Chain(&why).to_string().contains("more than 1048576 bytes"),
                 "{}",
@@ -156,17 +163,17 @@ mod tests {
             );
         }
         assert!(began.elapsed() < LONG, "it is stopped, not waited for");
-        assert!(output("printf", &["\\377"], b"", LONG).is_err(), "no text");
+        assert!(output("printf", &["\\377"], LONG).is_err(), "no text");
     }
 
     #[test]
     fn a_program_is_fed_while_it_is_read() {
         let text = "0123456789abcdef".repeat(60_000);
-        assert_eq!(output("cat", &[], text.as_bytes(), LONG).expect("cat gives it back"), text);
-        assert_eq!(output("cat", &[], b"", LONG).expect("an empty input ends"), "");
-        assert_eq!(output("head", &["-c", "3"], text.as_bytes(), LONG).expect("it need not read all"), "012");
+        assert_eq!(with_input("cat", &[], text.as_bytes(), LONG).expect("cat gives it back"), text);
+        assert_eq!(with_input("cat", &[], b"", LONG).expect("an empty input ends"), "");
+        assert_eq!(with_input("head", &["-c", "3"], text.as_bytes(), LONG).expect("it need not read all"), "012");
         assert!(
-            output("sleep", &["60"], text.as_bytes(), Duration::from_millis(50)).is_err(),
+            with_input("sleep", &["60"], text.as_bytes(), Duration::from_millis(50)).is_err(),
             "it does not read at all"
         );
     }

@@ -75,18 +75,11 @@ impl Actions {
     fn confirm(&self, at: &At, action: &Action, failed: Option<&Error>) -> Reply {
         let (name, back) = (self.object)(at)?;
         let title = if name.is_empty() { action.label.to_string() } else { format!("{}: {name}", action.label) };
-        let effects = (action.effects)(at)?.iter().map(|sentence| Html::text(sentence)).collect();
         let body = page!(
             "confirm.html",
             title = &title,
             notice = &failed.map_or_else(Html::empty, |e| notice("bad", &e.detail())),
-            action = &at.request.path,
-            csrf = &at.csrf(),
-            effects = &parts::items_of(effects),
-            fields = &(action.fields)(at)?,
-            kind = action.look(),
-            button = action.label,
-            back = &back,
+            form = &action.form(at, &back)?,
         );
         at.framed(Page {
             status: failed.map_or(200, Error::status),
@@ -103,7 +96,23 @@ impl Actions {
             return Html::empty();
         }
         let shown = self.rows.iter().filter(|action| is_shown(action));
-        Html::concat(shown.map(|action| action.button(at, path)).collect())
+        Html::concat(shown.map(|action| action.button(at, &format!("{path}/{}", action.word))).collect())
+    }
+
+    /// Button of the action `word` whose whole path is `path`. Empty for users who may not act.
+    pub(super) fn button(&self, at: &At, word: &str, path: &str) -> Html {
+        let action = self.rows.iter().find(|action| action.word == word).filter(|_| at.may(self.role));
+        action.map_or_else(Html::empty, |action| action.button(at, path))
+    }
+
+    /// Effects and form of the path's action, for a page that shows them among other things. Empty for users who may
+    /// not act.
+    pub(super) fn form(&self, at: &At) -> Result<Html> {
+        if !at.may(self.role) {
+            return Ok(Html::empty());
+        }
+        let (_, back) = (self.object)(at)?;
+        self.find(at)?.form(at, &back)
     }
 }
 
@@ -117,15 +126,27 @@ impl Action {
         }
     }
 
-    /// Its button on the page of an object with this path.
+    /// Its button, which leads to `path`.
     fn button(&self, at: &At, path: &str) -> Html {
-        let path = format!("{path}/{}", self.word);
         match self.button {
-            Button::Asks | Button::Warns => parts::button(&path, self.label, self.look()),
-            Button::Acts(look) => {
-                page!("act.html", action = &path, csrf = &at.csrf(), kind = look, button = self.label)
-            }
+            Button::Asks | Button::Warns => parts::button(path, self.label, self.look()),
+            Button::Acts(look) => page!("act.html", action = path, csrf = &at.csrf(), kind = look, button = self.label),
         }
+    }
+
+    /// Its effects and the form that confirms it, sent to the path that is shown.
+    fn form(&self, at: &At, back: &str) -> Result<Html> {
+        let effects = (self.effects)(at)?.iter().map(|sentence| Html::text(sentence)).collect();
+        Ok(page!(
+            "confirm_form.html",
+            action = &at.request.path,
+            csrf = &at.csrf(),
+            effects = &parts::items_of(effects),
+            fields = &(self.fields)(at)?,
+            kind = self.look(),
+            button = self.label,
+            back = back,
+        ))
     }
 }
 

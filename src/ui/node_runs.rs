@@ -26,12 +26,9 @@ pub(super) const DONE: &str = "keep-run";
 pub(super) fn section(at: &At, node_id: &NodeId) -> Html {
     let Some(conflict) = at.control.leases.conflict(node_id) else { return Html::empty() };
     let row = |holder: &Holder, state: &str| {
-        let choice = match at.may(Operator) && (state == "refused" || conflict.decided_at.is_none()) {
-            true => parts::button(
-                &format!("{}/keep-run/{}", parts::path("nodes", node_id), holder.run.id),
-                "Keep this one",
-                "",
-            ),
+        let path = format!("{}/{DONE}/{}", parts::path("nodes", node_id), holder.run.id);
+        let choice = match state == "refused" || conflict.decided_at.is_none() {
+            true => ACTIONS.button(at, DONE, &path),
             false => Html::empty(),
         };
         vec![

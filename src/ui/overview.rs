@@ -43,7 +43,7 @@ fn show(at: &At) -> Reply {
         }
     }
     numbers.push(number("/ui/services", states.len(), "soft", if states.len() == 1 { "service" } else { "services" }));
-    numbers.push(number("/ui/replicas", running, "state running", &format!("of {wanted} replicas running")));
+    numbers.push(number("/ui/replicas", running + failing, "soft", &format!("of {wanted} replicas placed")));
     if failing > 0 {
         numbers.push(number("/ui/replicas?state=failing", failing, "state failing", "replicas failing"));
     }

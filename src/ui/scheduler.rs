@@ -66,22 +66,17 @@ fn show(at: &At) -> Reply {
     if pending == 0 {
         plan.push(parts::hint("Nothing to do: everything is where it should be."));
     } else {
-        if at.may(Operator) && status.mode != "paused" {
-            plan.push(parts::button(&format!("/ui/scheduler/apply/{ALL}"), "Apply all", "primary"));
-        }
+        plan.push(apply(at, status.mode, "apply-all", ALL));
         plan.push(plans_of(at, plans, status.mode));
     }
     // Planning moves takes longer than all else here, so it has a page of its own.
-    let balance = match at.may(Operator) && status.mode != "paused" {
-        true => Html::concat(vec![
-            parts::hint(
-                "Replicas stay where they are when nodes come back or are added. A rebalance evens out the load, a few \
-                    moves at a time.",
-            ),
-            parts::button(&format!("/ui/scheduler/apply/{REBALANCE}"), "Show the moves", ""),
-        ]),
-        false => parts::hint("A rebalance evens out the load, a few moves at a time."),
-    };
+    let balance = Html::concat(vec![
+        parts::hint(
+            "Replicas stay where they are when nodes come back or are added. A rebalance evens out the load, a few \
+                moves at a time.",
+        ),
+        apply(at, status.mode, "rebalance", REBALANCE),
+    ]);
     let body = Html::concat(vec![
         page!("head.html", title = PLACE, actions = &Html::empty(), notice = &at.notice(DONE)),
         mode,
@@ -95,6 +90,14 @@ fn show(at: &At) -> Reply {
         ),
     ]);
     at.page(PLACE, PLACE, &body)
+}
+
+/// Button of an action on `scope`. Empty while the scheduler refuses to act.
+fn apply(at: &At, mode: &str, word: &str, scope: &str) -> Html {
+    if mode == "paused" {
+        return Html::empty();
+    }
+    APPLICATIONS.button(at, word, &parts::path("scheduler/apply", scope))
 }
 
 /// The brake: its effect, its reason, and how to continue.
@@ -130,16 +133,12 @@ fn plans_of(at: &At, plans: &Plans, mode: &str) -> Html {
             break;
         }
         shown += plan.actions.len();
-        let apply = match at.may(Operator) && mode != "paused" {
-            true => parts::button(&parts::path("scheduler/apply", &plan.service_id), "Apply this", ""),
-            false => Html::empty(),
-        };
         let cut = &plan.actions[..plan.actions.len().min(ACTIONS_MAX)];
         parts_of.push(page!(
             "plan.html",
             service = &parts::service(&plan.service_id),
             figures = &format!("{} of {} replicas", plan.replicas_before, plan.desired_replicas),
-            apply = &apply,
+            apply = &apply(at, mode, "apply", plan.service_id.as_str()),
             actions = &table(&plan.service_id, cut),
         ));
     }

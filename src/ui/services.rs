@@ -2,7 +2,7 @@
 //! are in `service_spec`.
 
 use super::actions::{Action, Actions, Button, no_fields};
-use super::{At, Page as Shown, ROWS_MAX, back_to, diff, field, notice, parts, run, service_spec};
+use super::{At, ROWS_MAX, diff, field, notice, parts, run, service_spec};
 use crate::control::Control;
 use crate::control::fleet::lookalikes;
 use crate::control::versions::Condition;
@@ -35,7 +35,11 @@ pub const ROUTES: &[Route] = &[
     route(Get, "/ui/services/{service_id}/spec", By(Operator, |c, r, u| run(c, r, u, service_spec::edit))),
     route(Post, "/ui/services/{service_id}/spec", By(Operator, |c, r, u| run(c, r, u, service_spec::save))),
     route(Get, "/ui/services/{service_id}/revisions/{generation}", By(Viewer, |c, r, u| run(c, r, u, revision))),
-    route(Post, "/ui/services/{service_id}/revisions/{generation}", By(Operator, |c, r, u| run(c, r, u, roll_back))),
+    route(
+        Post,
+        "/ui/services/{service_id}/revisions/{generation}",
+        By(Operator, |c, r, u| run(c, r, u, |at| ROLLBACK.act(at))),
+    ),
     route(Get, "/ui/services/{service_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.ask(at)))),
     route(Post, "/ui/services/{service_id}/{action}", By(Operator, |c, r, u| run(c, r, u, |at| ACTIONS.act(at)))),
 ];
@@ -241,10 +245,6 @@ fn named(at: &At) -> Result<(Revision, Option<Revision>)> {
 }
 
 fn revision(at: &At) -> Reply {
-    revision_page(at, None)
-}
-
-fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
     let service = services::show(at.control, &at.id(0, "Service")?)?.object;
     let (revision, before) = named(at)?;
     let text = parts::pretty(&revision.spec);
@@ -253,7 +253,7 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
             "head.html",
             title = &format!("{}, generation {}", service.name, revision.generation),
             actions = &parts::button(&parts::path("services", &service.id), "Back to the service", ""),
-            notice = &failed.map_or_else(Html::empty, |e| notice("bad", &e.detail())),
+            notice = &Html::empty(),
         ),
         parts::facts(vec![
             ("By", parts::text(&revision.action)),
@@ -270,44 +270,10 @@ fn revision_page(at: &At, failed: Option<&Error>) -> Reply {
             "Effect of rolling back now",
             &diff::lines(&parts::pretty(&service.own_spec()), &text),
         ));
-        if at.may(Operator) {
-            let effects = [
-                format!(
-                    "The spec of generation {} becomes generation {}.",
-                    revision.generation,
-                    service.generation + 1
-                ),
-                "Replicas are updated to it step by step, as max_surge and max_unavailable allow.".to_string(),
-            ];
-            body.push(page!(
-                "confirm_here.html",
-                action = &at.request.path,
-                csrf = &at.csrf(),
-                effects = &parts::items_of(effects.iter().map(|effect| parts::text(effect)).collect()),
-                button = &format!("Roll back to generation {}", revision.generation),
-            ));
-        }
+        body.push(ROLLBACK.form(at)?);
     }
     body.push(parts::section("Spec", &parts::code(&text)));
-    let title = format!("{} generation {}", service.name, revision.generation);
-    let body = Html::concat(body);
-    at.framed(Shown {
-        status: failed.map_or(200, Error::status),
-        place: PLACE,
-        title: &title,
-        head: Html::empty(),
-        body: &body,
-    })
-}
-
-fn roll_back(at: &At) -> Reply {
-    let (revision, _) = named(at)?;
-    match services::rollback(at.control, at.id(0, "Service")?, Condition::default(), Some(revision.generation), at.by())
-    {
-        Ok(_) => Ok(back_to(&parts::path("services", at.arg(0)), "rollback")),
-        Err(e @ Error::Fault(_)) => Err(e),
-        Err(e) => revision_page(at, Some(&e)),
-    }
+    at.page(PLACE, &format!("{} generation {}", service.name, revision.generation), &Html::concat(body))
 }
 
 fn explain(at: &At) -> Reply {
@@ -404,6 +370,43 @@ const ACTIONS: Actions = Actions {
             leads_to: Some("/ui/services"),
         },
     ],
+};
+
+/// The rollback on a revision's page.
+const ROLLBACK: Actions = Actions {
+    place: PLACE,
+    role: Operator,
+    word: |_| "rollback",
+    object: |at| {
+        let (revision, _) = named(at)?;
+        let service = services::show(at.control, &revision.service_id)?.object;
+        let name = format!("{}, generation {}", service.name, revision.generation);
+        Ok((name, parts::path("services", &service.id)))
+    },
+    rows: &[Action {
+        word: "rollback",
+        label: "Roll back",
+        button: Button::Asks,
+        effects: |at| {
+            let (revision, _) = named(at)?;
+            let service = services::show(at.control, &revision.service_id)?.object;
+            Ok(vec![
+                format!(
+                    "The spec of generation {} becomes generation {}.",
+                    revision.generation,
+                    service.generation + 1
+                ),
+                "Replicas are updated to it step by step, as max_surge and max_unavailable allow.".to_string(),
+            ])
+        },
+        fields: no_fields,
+        handler: |at| {
+            let (revision, _) = named(at)?;
+            let (service_id, to) = (revision.service_id, Some(revision.generation));
+            services::rollback(at.control, service_id, Condition::default(), to, at.by()).map(drop)
+        },
+        leads_to: None,
+    }],
 };
 
 /// Number of replicas of the service named by the path.

@@ -154,5 +154,5 @@ fn set_password(at: &At) -> Result<()> {
     if !(PASSWORD_LEN_MIN..=PASSWORD_LEN_MAX).contains(&password.chars().count()) {
         return Err(Error::Malformed(format!("A password has at least {PASSWORD_LEN_MIN} characters.")));
     }
-    users::set_password(at.control, at.id(0, "User")?, password, at.user)
+    users::set_password(at.control, at.id(0, "User")?, password, true, at.user)
 }

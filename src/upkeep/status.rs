@@ -196,7 +196,8 @@ fn of_services(services: &[Service], states: &[ServiceHealth], now: Timestamp, l
         states.iter().filter(|s| s.failing > 0 || s.running < s.plan.desired_replicas).collect();
     for state in troubled.iter().take(LINES_MAX) {
         let id = &state.plan.service_id;
-        let detail = format!("{} of {} running, {} failing", state.running, state.plan.desired_replicas, state.failing);
+        let placed = state.running + state.failing;
+        let detail = format!("{placed} of {} placed, {} failing", state.plan.desired_replicas, state.failing);
         let (kind, what) = if state.failing > 0 { ("failing", "failing") } else { ("short", "too few") };
         lines.push(line(Subject::Service(id.clone()), kind, what, id.as_str(), detail, None));
     }

@@ -3,7 +3,7 @@
 
 use crate::program::{Running, command, fails, ok};
 use crate::root::give;
-use crate::support::{Client, Dir, Served, until, until_within};
+use crate::support::{Client, Dir, Served, kills, until, until_within};
 use crate::trouble::{can_mount, in_namespace};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -58,10 +58,6 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % bound
     }
-}
-
-fn kills() -> u64 {
-    std::env::var("UPTIMEMESH_TEST_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(15)
 }
 
 #[test]
@@ -400,7 +396,7 @@ fn kills_at_random_moments_of_a_backup_leave_whole_backups_only() {
     plain(dir.path());
     let whole = began.elapsed().as_micros() as u64;
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..kills() {
+    for _ in 0..kills(15) {
         killed(dir.path(), &["backup", "create", "--no-encryption"], Duration::from_micros(random.below(whole)));
         for entry in fs::read_dir(dir.join("data/backups")).unwrap() {
             let path = entry.unwrap().path();
@@ -434,7 +430,7 @@ fn kills_at_random_moments_of_a_restore_leave_the_old_cluster_or_the_new() {
     let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut ended = [0; 2];
     let mut now = 1;
-    for _ in 0..kills() {
+    for _ in 0..kills(15) {
         let next = 1 - now;
         killed(
             dir.path(),

@@ -84,7 +84,7 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.sees("Spec saved");
     browser.goto("/ui/services/web/revisions/1");
     browser.sees("-   \"image\": \"nginx:2\"");
-    browser.click("Roll back to generation 1");
+    browser.click("Roll back");
     browser.sees("Earlier spec restored");
     browser.click("Explain");
     browser.sees("choice 1");

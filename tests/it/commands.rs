@@ -303,9 +303,9 @@ fn the_status_is_one_screen_of_the_whole_cluster() {
     has(&format!("control plane  {url}, version {}", env!("CARGO_PKG_VERSION")));
     has("scheduler      manual\n");
     has("nodes          0 alive, 1 unknown\n");
-    has("services       1, 0 of 2 replicas running\n               0/2 web\n");
+    has("services       1, 0 of 2 replicas placed\n               0/2 web\n");
     has("attention      mode scheduler it is in mode manual\n");
-    has("too few web 0 of 2 running, 0 failing\n");
+    has("too few web 0 of 2 placed, 0 failing\n");
     assert!(screen.lines().count() <= 40, "{screen}");
 
     let status: Value = serde_json::from_str(&run("status --json")).unwrap();
@@ -315,5 +315,5 @@ fn the_status_is_one_screen_of_the_whole_cluster() {
     );
     assert_eq!(status["nodes"], json!({"alive": 0, "stale": 0, "dead": 0, "unknown": 1}));
     run("scheduler reconcile web");
-    assert!(run("status").contains("services       1, 2 of 2 replicas running\n"));
+    assert!(run("status").contains("services       1, 2 of 2 replicas placed\n"));
 }

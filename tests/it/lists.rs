@@ -296,8 +296,11 @@ fn services_say_how_they_are_by_what_their_replicas_report() {
     let spec = json!({"scheduling": {"desired_replicas": 1}});
     assert_eq!(admin.post("/services", &json!({"id": "web", "name": "web", "spec": spec})).status, 201);
     assert_eq!(state("web"), "pending 0/1");
-    let replica = json!({"id": "r", "service_id": "web", "node_id": "berlin-1", "status": {"healthy": true, "applied_generation": 1}});
+    let replica = json!({"id": "r", "service_id": "web", "node_id": "berlin-1"});
     assert_eq!(admin.post("/replicas", &replica).status, 201);
+    assert_eq!(state("web"), "pending 0/1", "it is placed, and no node has reported it");
+    let report = json!({"status": {"healthy": true, "applied_generation": 1}});
+    assert_eq!(admin.patch("/replicas/r", &report).status, 200);
     assert_eq!(state("web"), "healthy 1/1");
     assert_eq!(
         admin.patch("/services/web", &json!({"spec": {"image": "new", "scheduling": {"desired_replicas": 1}}})).status,

@@ -446,7 +446,7 @@ fn commands_beside_a_server_need_no_password_and_each_finds_its_own() {
     fs::remove_file(one.join(".env")).unwrap();
     assert_eq!(who(&one, &["--api-url", &url_one, "--username", "admin", "--password", "uptime"]), "session");
 
-    // What a crash leaves is passed over, and the password of a person is changed by a person.
+    // What a crash leaves is passed over.
     second.kill();
     assert!(two.join("data/local.json").exists());
     has_none(&two, &url_one);

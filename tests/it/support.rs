@@ -347,6 +347,11 @@ impl Served {
     }
 }
 
+/// Number of kills in a test: `by_default` in every run, more where `UPTIMEMESH_TEST_KILLS` says so.
+pub fn kills(by_default: usize) -> usize {
+    std::env::var("UPTIMEMESH_TEST_KILLS").ok().map_or(by_default, |n| n.parse().unwrap())
+}
+
 /// Waits until something holds, and says what it was if it never does.
 pub fn until<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     until_within(what, PATIENCE, look)

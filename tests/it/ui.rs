@@ -74,6 +74,36 @@ fn backups_are_made_and_removed_without_scripts() {
 }
 
 #[test]
+fn a_revision_and_the_scheduler_offer_their_actions_to_operators() {
+    let served = Served::new();
+    let (operator, viewer) = (Visitor::new(&served, "otto", "operator"), Visitor::new(&served, "vera", "viewer"));
+    let admin = served.admin();
+    admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"}));
+    let spec = json!({"scheduling": {"desired_replicas": 1}});
+    admin.post("/nodes", &json!({"id": "n", "name": "n"}));
+    admin.post("/services", &json!({"id": "web", "name": "web", "spec": spec}));
+    admin.patch("/services/web", &json!({"spec": {"image": "b"}}));
+    let revision = "/ui/services/web/revisions/1";
+    assert!(operator.page(revision).contains("The spec of generation 1 becomes generation 3."));
+    assert!(!viewer.page(revision).contains("What will happen"));
+    assert_eq!(viewer.submit(revision, "").status, 403);
+    // A refusal shows the form again.
+    admin.put("/cluster-settings/etcd_status", &json!({"value": "down"}));
+    let refused = operator.submit(revision, "");
+    let text = refused.text();
+    assert!(refused.status == 503 && text.contains("Roll back: web, generation 1"), "{} {text}", refused.status);
+    assert!(text.contains("class=\"card confirm\"") && text.contains("disabled"), "{text}");
+    admin.put("/cluster-settings/etcd_status", &json!({"value": "ok"}));
+    assert!(operator.done(revision, "").contains("Earlier spec restored"));
+
+    let links = ["/ui/scheduler/apply/-all\"", "/ui/scheduler/apply/-rebalance\"", "/ui/scheduler/apply/web\""];
+    let shown = |visitor: &Visitor| links.map(|link| visitor.page("/ui/scheduler").contains(link));
+    assert_eq!((shown(&operator), shown(&viewer)), ([true; 3], [false; 3]));
+    admin.put("/cluster-settings/scheduler_mode", &json!({"value": "paused"}));
+    assert_eq!(shown(&operator), [false; 3]);
+}
+
+#[test]
 fn everything_can_be_done_without_scripts() {
     let served = Served::new();
     let visitor = Visitor::new(&served, "alice", "admin");

@@ -8,7 +8,7 @@ mod host;
 mod machine;
 
 use crate::program;
-use crate::support::{Client, Dir, Served, until, write_program};
+use crate::support::{Client, Dir, Served, kills, until, write_program};
 use host::{Fault, Host};
 use machine::Machine;
 use serde_json::{Value, json};
@@ -814,11 +814,6 @@ fn a_run_after_a_killed_one_goes_on_where_it_was() {
     bench.is_tidy();
 }
 
-/// How many kills: a few in every run of the tests, more where it is asked for.
-fn kills() -> u64 {
-    std::env::var("UPDATE_KILLS").map_or(8, |n| n.parse().unwrap())
-}
-
 #[test]
 fn kills_at_random_moments_leave_a_program_that_works() {
     let served = Served::new();
@@ -827,7 +822,8 @@ fn kills_at_random_moments_leave_a_program_that_works() {
     let log = bench.dir.join("killed");
     // A small generator with a fixed seed, so that a failure can be repeated.
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
-    for round in 0..kills() {
+    // Both programs, each with and without a recovery by itself.
+    for round in 0..kills(4) {
         let well = round % 2 == 0;
         put(&bench.bin(), &builds().0);
         bench.offer(if well { &builds().1 } else { &sick }, &new_version());

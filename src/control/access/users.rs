@@ -105,8 +105,8 @@ pub fn delete(control: &Control, name: UserName, condition: Condition, by: &User
     Ok(())
 }
 
-/// Sets another user's password, which must be changed at the next sign-in; ends that user's sessions.
-pub fn set_password(control: &Control, name: UserName, password: &str, by: &User) -> Result<()> {
+/// Sets another user's password and ends that user's sessions. With `must_change` the next sign-in must change it.
+pub fn set_password(control: &Control, name: UserName, password: &str, must_change: bool, by: &User) -> Result<()> {
     if name == by.name {
         return Err(Error::Conflict("Change your own password by POST /auth/password, with the current one.".into()));
     }
@@ -114,7 +114,7 @@ pub fn set_password(control: &Control, name: UserName, password: &str, by: &User
     let (live, by) = (Arc::clone(&control.sessions), by.clone());
     control.store.write(move |w| {
         live.check_again(w, &by, Role::Admin)?;
-        put_password(w, &name, &hash, true)?;
+        put_password(w, &name, &hash, must_change)?;
         live.forget_user(w, &name);
         events::record(w, USER_SET_PASSWORD.with(json!({"username": name}))).map(drop)
     })?;

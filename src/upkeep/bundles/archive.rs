@@ -133,8 +133,8 @@ mod tests {
         drop(archive.finish().expect("an end"));
         let (at, dir_text) = (path.to_str().expect("a plain path"), dir.to_str().expect("a plain path"));
         let minute = Duration::from_secs(60);
-        run::output("gzip", &["-t", at], b"", minute).expect("gzip finds it sound");
-        run::output("tar", &["-xzf", at, "-C", dir_text], b"", minute).expect("tar unpacks it");
+        run::output("gzip", &["-t", at], minute).expect("gzip finds it sound");
+        run::output("tar", &["-xzf", at, "-C", dir_text], minute).expect("tar unpacks it");
         for (name, content) in [("b/long", &long[..]), ("b/block", &long[..BLOCK]), ("empty", &[])] {
             assert!(std::fs::read(dir.join(name)).expect(name) == content, "{name}");
         }

@@ -154,6 +154,8 @@ fn a_service_with_replicas_is_deleted_only_by_force() {
 fn of_two_who_edit_one_object_the_later_learns_of_the_earlier() {
     let served = Served::new();
     let admin = served.admin();
+    // The scheduler would be a third one.
+    admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"}));
     admin.post("/nodes", &json!({"id": "n", "name": "n"}));
     admin.post("/services", &json!({"id": "s", "name": "s"}));
     admin.post("/replicas", &json!({"id": "r", "service_id": "s", "node_id": "n"}));

@@ -138,6 +138,27 @@ fn the_command_line_manages_people_and_leaves_no_session_behind() {
 }
 
 #[test]
+fn beside_the_server_the_own_password_is_changed_without_the_current_one() {
+    let dir = Dir::new();
+    let (_server, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
+    let url = format!("http://{}", client.address);
+    for new in ["a better password", "a much better password"] {
+        fs::write(dir.join("new"), new).unwrap();
+        ok(dir.path(), &["set-password", "--new-password-file", "new"]);
+    }
+    let failed = ok(dir.path(), &["event", "list", "--name", "auth.sign_in_failed", "--json"]);
+    assert_eq!(failed.trim(), "[]", "no password was guessed");
+    let me = ok(dir.path(), &["whoami", "--username", "admin", "--password-file", "new", "--json", "--api-url", &url]);
+    assert!(me.contains("\"must_change_password\": false"), "{me}");
+    // The current password is still required from elsewhere.
+    let elsewhere = Dir::new();
+    fs::write(elsewhere.join("new"), "another password").unwrap();
+    let args = ["set-password", "--new-password-file", "new", "--api-url", &url];
+    let (status, said) = fails(elsewhere.path(), &args);
+    assert!(status == 1 && said.contains("there is no credential"), "{said}");
+}
+
+#[test]
 fn a_lost_password_is_reset_on_the_servers_machine_while_it_runs() {
     let dir = Dir::new();
     let (_server, client) = Running::serve(dir.path(), &["serve", "--server-port", "0"]);
