@@ -19,13 +19,14 @@ pub mod local;
 pub mod mesh_address;
 pub mod node_api;
 pub mod node_calls;
+pub mod node_progress;
 pub mod node_runs;
 pub mod node_self;
-#[allow(dead_code)]
 pub mod node_status;
 pub mod node_work;
 pub mod nodes;
 pub mod release;
+pub mod replica_words;
 pub mod replicas;
 pub mod routers;
 pub mod runs;

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 
 /// Most replicas of a report.
 pub const CHANGES_MAX: usize = 1000;
-/// Largest report, in bytes of its JSON.
-pub const BYTES_MAX: usize = 1024 * 1024;
 /// Longest name of a runner's start.
 pub const RUN_CHARS_MAX: usize = 64;
 /// Longest sentence of a node, in characters.
@@ -88,13 +86,6 @@ words! {
         BackingOff = "backing_off",
         /// It ends again and again; the node keeps trying, slowly.
         Crashloop = "crashloop",
-    }
-}
-
-impl RunWord {
-    /// True if a process of the replica is alive.
-    pub fn is_alive(self) -> bool {
-        matches!(self, RunWord::Running | RunWord::Healthy | RunWord::Unhealthy | RunWord::Stopping)
     }
 }
 
