@@ -21,6 +21,8 @@ pub mod node_api;
 pub mod node_calls;
 pub mod node_runs;
 pub mod node_self;
+#[allow(dead_code)]
+pub mod node_status;
 pub mod node_work;
 pub mod nodes;
 pub mod release;
