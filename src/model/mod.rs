@@ -40,6 +40,7 @@ pub mod updates;
 pub mod users;
 pub mod wireguard;
 pub mod words;
+pub mod workload;
 
 /// A JSON object, such as `status` and `fields`.
 pub type Object = serde_json::Map<String, serde_json::Value>;
