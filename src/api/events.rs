@@ -20,7 +20,7 @@ use tiny_http::Method::{Get, Post};
 
 /// Default number of events on a page.
 const PAGE_DEFAULT: i64 = 200;
-/// A reader gets no more events this long after its session or token has ended.
+/// A stream ends this long after its session or token, also if another process ended it, and if there are no events.
 const AUTHORIZED_FOR: Duration = Duration::from_secs(5);
 /// Interval between comments on an idle stream, by which both ends learn that the other is gone.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
@@ -122,7 +122,8 @@ impl Feed for Stream {
         }
         if text.is_empty() && now < self.comment_at {
             // What follows may be for others, too: its turn comes, and the time of the comment stays.
-            return if self.reader.is_current() { Piece::Silence(self.comment_at) } else { Piece::Bytes(Vec::new()) };
+            let look_at = self.comment_at.min(self.authorized_until);
+            return if self.reader.is_current() { Piece::Silence(look_at) } else { Piece::Bytes(Vec::new()) };
         }
         if text.is_empty() {
             text.push_str(": still here\n\n");
