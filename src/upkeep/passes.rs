@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Longest interval between looks at the leases, and the pause after a failure of the database. No lease is as short, so
-/// each state is noticed when it begins. A standstill of the control plane that ends by then, or a second later, goes
-/// unnoticed: that is less than the two heartbeats that a lease can miss.
+/// Longest interval between looks at the leases, and the pause after a failure of the database. No lease is as short:
+/// each state is noticed when it begins. A standstill that ends by then, or a second later, goes unnoticed; it is
+/// shorter than the two heartbeats that a lease can miss.
 const SWEEP: Duration = Duration::from_secs(3);
 /// Pause of the suspicions after a failure of the database.
 const SUSPECTS_RETRY: Duration = Duration::from_secs(15);
