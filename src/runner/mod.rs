@@ -1,0 +1,3 @@
+//! Runs what is assigned to this machine.
+
+pub mod run;
