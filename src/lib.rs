@@ -30,6 +30,8 @@ mod offline;
 mod openapi;
 mod percent;
 mod routes;
+#[doc(hidden)]
+pub mod runner;
 mod scheduler;
 mod serve;
 mod store;

@@ -212,7 +212,7 @@ impl Conn {
                     return Done::Last;
                 }
                 self.transport.until(service.limits.hold_time);
-                let hold = Hold::take(&service.holding);
+                let hold = if self.standing.is_resident() { None } else { Hold::take(&service.holding) };
                 let may_wait = hold.is_some() || self.transport.has_bytes();
                 match if may_wait { self.fill() } else { Err(io::ErrorKind::WouldBlock.into()) } {
                     Ok(0) => return Done::Last,

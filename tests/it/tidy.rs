@@ -44,8 +44,9 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("serve", &["config", "control", "http", "model", "offline", "routes", "store", "upkeep"]),
     ("fuzzing", &["config", "control", "crypto", "http", "inputs", "model", "store"]),
     ("client", &["crypto", "model"]),
+    ("runner", &["crypto", "model", "sys"]),
     ("agent", &["client", "crypto", "model", "sys"]),
-    ("cli", &["agent", "client", "config", "crypto", "docs", "model", "offline", "serve", "sys"]),
+    ("cli", &["agent", "client", "config", "crypto", "docs", "model", "offline", "runner", "serve", "sys"]),
 ];
 
 const GROUND: &[&str] = &[
