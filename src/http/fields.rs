@@ -201,6 +201,12 @@ impl<'b> Fields<'b> {
         describe::note(place, || at, schema, false);
     }
 
+    /// Describes a field that [`Fields::whole`] gives, by its path in these fields.
+    pub fn describe_field(&self, path: &str, schema: impl FnOnce() -> Value) {
+        let inside = || self.path_of(path).iter().flat_map(|name| name.split('.')).map(str::to_string).collect();
+        describe::note(self.place, inside, schema, false);
+    }
+
     /// The raw text of a field in the body.
     pub fn raw(&self, name: &str) -> Option<&'b str> {
         let all: BTreeMap<String, &'b RawValue> = serde_json::from_slice(self.raw).ok()?;

@@ -1,12 +1,15 @@
 //! Reads a service's spec. Keys that the contract lets fall back to a default are only bounded here; all other known
 //! keys are validated; unknown keys are kept.
 
+use crate::error::Loc;
 use crate::http::fields::Fields;
 use crate::model::Object;
 use crate::model::ids::{NodeId, ReplicaId};
 use crate::model::specs::{
     CPU_MILLIS_MAX, LOST_AFTER_S_MAX, MEMORY_MB_MAX, Mode, PORTS_MAX, REPLICAS_MAX, ROLLING_MAX, ports,
 };
+use crate::model::workload::Workload;
+use crate::model::workload::keys::{KEYS, Kind, value};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -33,9 +36,36 @@ pub fn spec(f: &mut Fields) -> Option<Object> {
             s.fault("list_type", vec!["ports".into()], msg, &taken.into());
         }
         s.nested("placement", placement).optional();
+        workload(s);
         s.whole().clone()
     };
     f.nested("spec", read).optional()
+}
+
+/// The keys of a replica's workload. Values of environment variables may be secrets, and are not part of a fault.
+fn workload(s: &mut Fields) {
+    for key in KEYS {
+        s.describe_field(key.path, || schema(&key.kind));
+    }
+    for fault in Workload::read(s.whole()).err().into_iter().flatten() {
+        let at = fault.path.split('.').map(Loc::from).collect();
+        let came = value(s.whole(), &fault.path).filter(|_| fault.path != "environment").cloned();
+        s.fault("value_error", at, format!("Input should {}", fault.should), &came.unwrap_or_default());
+    }
+}
+
+fn schema(kind: &Kind) -> Value {
+    match kind {
+        Kind::Number(range) => json!({ "type": "integer", "minimum": range.start(), "maximum": range.end() }),
+        Kind::Word(words) => json!({ "type": "string", "enum": words }),
+        Kind::Text(max) => json!({ "type": "string", "minLength": 1, "maxLength": max }),
+        Kind::Path(max) => json!({ "type": "string", "pattern": "^/", "maxLength": max }),
+        Kind::Command { items_max, .. } => {
+            json!({ "type": "array", "minItems": 1, "maxItems": items_max, "items": { "type": "string" } })
+        }
+        Kind::Variables => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::Section => json!({ "type": "object" }),
+    }
 }
 
 fn scheduling(s: &mut Fields) {

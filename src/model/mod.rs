@@ -19,11 +19,14 @@ pub mod local;
 pub mod mesh_address;
 pub mod node_api;
 pub mod node_calls;
+pub mod node_progress;
 pub mod node_runs;
 pub mod node_self;
+pub mod node_status;
 pub mod node_work;
 pub mod nodes;
 pub mod release;
+pub mod replica_words;
 pub mod replicas;
 pub mod routers;
 pub mod runs;
@@ -37,6 +40,7 @@ pub mod updates;
 pub mod users;
 pub mod wireguard;
 pub mod words;
+pub mod workload;
 
 /// A JSON object, such as `status` and `fields`.
 pub type Object = serde_json::Map<String, serde_json::Value>;

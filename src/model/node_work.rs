@@ -1,7 +1,6 @@
 //! A node's work: the answer to `GET /node/work`.
 
 use super::Object;
-use crate::clock::Timestamp;
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -82,24 +81,6 @@ pub struct Assignment {
     pub desired_state: String,
     /// The spec, as the operator wrote it.
     pub spec: Object,
-}
-
-/// Progress of a node with its work, for operators.
-#[derive(Debug, Clone, Serialize)]
-pub struct WorkState {
-    /// The node.
-    pub node_id: NodeId,
-    /// State of the work.
-    #[serde(flatten)]
-    pub version: WorkVersion,
-    /// The state that the node holds on its disk, by its last call to this run of the control plane; `None` before it.
-    pub held: Option<WorkVersion>,
-    /// Time of that call.
-    pub held_at: Option<Timestamp>,
-    /// True while a call of the node waits for news.
-    pub waits: bool,
-    /// The replicas that the node should run.
-    pub replicas: Vec<Assignment>,
 }
 
 #[cfg(test)]

@@ -115,6 +115,8 @@ pub struct Facts {
     pub healthy: Option<Value>,
     /// `failed`, `crashloop` and `degraded` mean unhealthy too.
     pub state: Option<Value>,
+    /// Time of the last change of the state; present exactly while a node reports it.
+    pub state_since: Option<Value>,
     /// The generation that it runs.
     pub applied_generation: Option<Value>,
     /// The generation that it should run.

@@ -9,6 +9,7 @@ use super::Object;
 use crate::json;
 use crate::model::ids::{NodeId, ReplicaId};
 use crate::model::words::words;
+use crate::model::workload;
 use serde_json::Value;
 use std::fmt;
 
@@ -198,7 +199,7 @@ impl Policy {
             },
             ports: read.ports(spec),
             pinned: pinned(spec),
-            warnings: [read.warnings, known::warnings(spec)].concat(),
+            warnings: [read.warnings, known::warnings(spec), workload::warnings(spec)].concat(),
         }
     }
 }

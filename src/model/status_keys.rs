@@ -53,6 +53,7 @@ macro_rules! keys {
     ($($constant:ident = $name:literal $owner:ident $form:literal [$($reader:ident),*] $says:literal;)*) => {
         $(
             #[doc = $says]
+            #[allow(dead_code)]
             pub const $constant: &str = $name;
         )*
 
@@ -104,6 +105,8 @@ keys! {
         "False if the node cannot run replicas.";
     REBOOT_REQUESTED_AT = "reboot_requested_at" Operator "time" [Pages]
         "Time of the last reboot request.";
+    RUNNER = "runner" Node "object: `drivers` (list of `process`, `container`), `limits`, `rights` (texts)" [Scheduler]
+        "Abilities of the node's runner; absent if the node runs nothing itself.";
     SCHEDULABLE = "schedulable" Operator "boolean" [Cli, Pages, Scheduler]
         "False if the node is cordoned.";
     UNCORDONED_AT = "uncordoned_at" Operator "time" []
@@ -155,7 +158,7 @@ mod tests {
     fn the_owner_decides_whose_word_is_taken() {
         assert!(is_reserved(SCHEDULABLE) && is_reserved(DRAIN_STATE) && is_reserved(LAST_HEARTBEAT_SIGNED_AT));
         assert!(!is_reserved(READY) && !is_reserved("of its own"));
-        assert_eq!(placement().collect::<Vec<_>>(), [CAPACITY, READY]);
+        assert_eq!(placement().collect::<Vec<_>>(), [CAPACITY, READY, RUNNER]);
         assert!(ALL.is_sorted_by(|a, b| a.name < b.name));
     }
 }

@@ -2,6 +2,9 @@
 
 mod cgroup;
 mod changes;
+pub mod decide;
+pub mod exit;
+pub mod health;
 mod log_files;
 pub mod process;
 pub mod run;

@@ -37,6 +37,7 @@ mod lookalikes;
 mod machine;
 mod monitoring;
 mod node;
+mod node_status;
 mod node_work;
 mod numbers;
 mod openapi;

@@ -1,11 +1,13 @@
 //! The documents with which nodes learn their work: created and signed when they are fetched, never stored.
 
+use super::reports::Reports;
 use super::work::Work;
 use crate::control::trust::ca::Authority;
 use crate::control::trust::work_key::Signer;
 use crate::error::Result;
 use crate::model::ids::{NodeId, ServiceId};
-use crate::model::node_work::{Assignment, Document, FORM, NodeWork, WorkState};
+use crate::model::node_progress::WorkState;
+use crate::model::node_work::{Assignment, Document, FORM, NodeWork};
 use crate::model::replicas::{Facts, Replica};
 use crate::model::services::Service;
 use crate::store::{Read, Store, replicas, services};
@@ -35,17 +37,22 @@ impl Documents {
         self.signer.sign(&document, self.ca.vouching()?.as_ref())
     }
 
-    /// The work of a node, and the state of it that the node holds.
-    pub fn state(&self, node_id: &NodeId) -> Result<WorkState> {
+    /// The work of a node, the state of it that the node holds, and what it reports.
+    pub fn state(&self, reports: &Reports, node_id: &NodeId) -> Result<WorkState> {
         let version = self.work.version(node_id);
         let replicas = self.store.read(|r| assignments(r, node_id))?;
-        let held = self.work.held(node_id);
+        let (held, last) = (self.work.held(node_id), reports.last(node_id));
         Ok(WorkState {
             node_id: node_id.clone(),
             version,
             held: held.map(|held| held.version),
             held_at: held.map(|held| held.at),
             waits: self.work.is_waiting(node_id),
+            reported_at: last.as_ref().map(|last| last.at),
+            acts_on: last.as_ref().and_then(|last| last.held),
+            foreign_reports: last.as_ref().map_or(0, |last| last.foreign),
+            refused: last.and_then(|last| last.refused),
+            usage: reports.usage(node_id),
             replicas,
         })
     }

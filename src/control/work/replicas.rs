@@ -12,6 +12,7 @@ use crate::model::events::catalogue::{
     REPLICA_UPDATE,
 };
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
+use crate::model::replica_words;
 use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, replicas, services};
@@ -78,7 +79,8 @@ pub fn update(
         if let Some(state) = desired_state {
             replica.desired_state = state;
         }
-        if let Some(status) = status {
+        if let Some(mut status) = status {
+            replica_words::keep(&replica.status, &mut status);
             replica.status = status;
         }
         Ok(json!({"replica_id": replica.id, "service_id": replica.service_id}))

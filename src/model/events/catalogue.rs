@@ -252,6 +252,12 @@ kinds! {
         "A restore of a replica's data was requested; `snapshot_id` is null for the newest snapshot.";
     REPLICA_SNAPSHOT = Replicas "replica.snapshot" Info ["replica_id"]
         "A snapshot of a replica's data was requested.";
+    REPLICA_STATE = Replicas "replica.state" Info
+        ["replica_id", "service_id", "node_id", "state", "message", "exit"]
+        "A node reported that a replica has completed, or is healthy after trouble.";
+    REPLICA_STATE_SICK = Replicas "replica.state" Warning
+        ["replica_id", "service_id", "node_id", "state", "message", "exit"]
+        "A node reported that a replica is unhealthy, has failed, was refused, or ends again and again.";
     REPLICA_UPDATE = Replicas "replica.update" Info ["replica_id", "service_id"]
         "The desired state or the status of a replica was changed.";
 

@@ -1,0 +1,171 @@
+//! `POST /node/status`: what a node reports is what everyone sees of its replicas, and nothing else is.
+
+use crate::node::Node;
+use crate::support::{Answer, Client, Served};
+use serde_json::{Value, json};
+
+/// Nodes `n1` and `n2`, and a service `s` with a replica on each, of which nothing else changes.
+fn fleet(admin: &Client) -> (Node, Node) {
+    assert_eq!(admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
+    let nodes = (Node::joined(admin, "n1"), Node::joined(admin, "n2"));
+    assert_eq!(admin.post("/services", &json!({"id": "s", "name": "s"})).status, 201);
+    for number in [1, 2] {
+        let node_id = format!("n{number}");
+        let status = json!({"managed_by": "scheduler", "desired_generation": 1, "update_state": "pending"});
+        let replica = json!({"id": format!("s-{number}"), "service_id": "s", "node_id": node_id, "status": status});
+        assert_eq!(admin.post("/replicas", &replica).status, 201);
+    }
+    nodes
+}
+
+fn report(node: &Node, client: &Client, body: &Value) -> Answer {
+    node.call(client, "POST", "/node/status", body.to_string().as_bytes())
+}
+
+/// A report of one replica.
+fn says(run: &str, seq: u64, replica_id: &str, status: Value) -> Value {
+    json!({"run": run, "changes": [{"replica_id": replica_id, "seq": seq, "status": status}]})
+}
+
+fn status(admin: &Client, replica_id: &str) -> Value {
+    admin.get(&format!("/replicas/{replica_id}")).json()["status"].clone()
+}
+
+/// The commits of the server, as the metrics count them.
+fn commits(admin: &Client) -> u64 {
+    let text = admin.get("/metrics").text();
+    let line = text.lines().find_map(|line| line.strip_prefix("uptimemesh_store_commits_total "));
+    line.unwrap().parse::<f64>().unwrap() as u64
+}
+
+#[test]
+fn a_report_is_written_where_it_differs_and_only_for_own_replicas() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let (one, _two) = fleet(&admin);
+    let before = status(&admin, "s-2");
+    let exit = json!({"signal": 9, "oom": true, "at": "2026-01-02T03:04:05.000006Z", "words": "killed by SIGKILL"});
+    let runs = json!({
+        "state": "healthy", "healthy": true, "applied_generation": 1, "restarts": 2, "exit": exit,
+        "started_at": "2026-01-02T03:04:06.000006Z", "message": "well", "pid": 17,
+        "ports": [{"name": "http", "port": 8080}], "usage": {"cpu_millis": 5, "memory_bytes": 4096},
+    });
+    let both = json!({"run": "r1", "full": true, "changes": [
+        {"replica_id": "s-1", "seq": 1, "status": runs}, {"replica_id": "s-2", "seq": 1, "status": runs},
+        {"replica_id": "unknown", "seq": 1, "status": runs},
+    ]});
+    let answer = report(&one, &client, &both);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let taken = json!({"taken": 1, "late": 0, "foreign": ["s-2", "unknown"], "wants_full": false});
+    assert_eq!(answer.json(), taken);
+    assert_eq!(status(&admin, "s-2"), before, "it is another node's");
+    let now = status(&admin, "s-1");
+    for key in ["state", "healthy", "applied_generation", "restarts", "exit", "started_at", "message", "ports", "pid"] {
+        assert_eq!(now[key], runs[key], "{key}");
+    }
+    assert_eq!((&now["managed_by"], &now["desired_generation"]), (&json!("scheduler"), &json!(1)), "others stay");
+    assert_eq!((&now["update_state"], &now["usage"]), (&Value::Null, &Value::Null), "the update is done");
+    // The same again, and new figures alone: no write.
+    let count = commits(&admin);
+    let mut again = runs.clone();
+    again["usage"]["memory_bytes"] = json!(8192);
+    let answer = report(&one, &client, &says("r1", 2, "s-1", again)).json();
+    assert_eq!((&answer["taken"], commits(&admin)), (&json!(1), count));
+    assert_eq!(status(&admin, "s-1"), now);
+    let work = admin.get("/nodes/n1/work").json();
+    assert_eq!(work["usage"], json!({"s-1": {"cpu_millis": 5, "memory_bytes": 8192}}));
+    assert_eq!((&work["foreign_reports"], work["reported_at"].is_string()), (&json!(2), true));
+    // A client's status cannot take the node's words.
+    let patched = admin.patch("/replicas/s-1", &json!({"status": {"healthy": false, "mine": 1}})).json();
+    assert_eq!((&patched["status"]["healthy"], &patched["status"]["mine"]), (&json!(true), &json!(1)));
+}
+
+#[test]
+fn what_comes_late_is_dropped_and_a_full_report_ends_what_is_gone() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let (one, _two) = fleet(&admin);
+    let send = |body: &Value| report(&one, &client, body).json();
+    let state = |word: &str| json!({"state": word});
+    let first = send(&says("r1", 5, "s-1", state("running")));
+    assert_eq!((&first["taken"], &first["wants_full"]), (&json!(1), &json!(true)));
+    for seq in [5, 4] {
+        assert_eq!(send(&says("r1", seq, "s-1", state("failed")))["late"], 1);
+    }
+    assert_eq!(status(&admin, "s-1")["state"], "running");
+    let since = status(&admin, "s-1")["state_since"].clone();
+    // A new start counts from the beginning, and then the earlier one is late as a whole.
+    let next = send(&says("r2", 1, "s-1", json!({"state": "running", "restarts": 1})));
+    assert_eq!((&next["taken"], &status(&admin, "s-1")["state_since"]), (&json!(1), &since));
+    assert_eq!(send(&says("r1", 9, "s-1", state("failed")))["late"], 1);
+    assert_eq!(status(&admin, "s-1")["state"], "running");
+    let refused = json!({"version": {"epoch": 1, "version": 2}, "reason": "its signature is not genuine"});
+    let full = json!({"run": "r2", "full": true, "held": {"epoch": 1, "version": 1}, "refused": refused});
+    assert_eq!(send(&full)["wants_full"], false);
+    let left =
+        json!({"managed_by": "scheduler", "desired_generation": 1, "update_state": "pending", "state": "pending"});
+    assert_eq!(status(&admin, "s-1"), left, "the node does not know it any more");
+    let work = admin.get("/nodes/n1/work").json();
+    assert_eq!((&work["refused"], &work["acts_on"]), (&refused, &json!({"epoch": 1, "version": 1})));
+}
+
+#[test]
+fn a_report_does_not_wake_the_node_and_its_troubles_are_events() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let (one, _two) = fleet(&admin);
+    let version = || one.call(&client, "GET", "/node/work", b"").json()["version"].clone();
+    let before = version();
+    for (seq, word) in (1..).zip(["running", "crashloop", "running", "crashloop", "running", "healthy", "completed"]) {
+        let said = json!({"state": word, "message": format!("{word} now"), "applied_generation": 1});
+        assert_eq!(report(&one, &client, &says("r1", seq, "s-1", said)).status, 200);
+    }
+    assert_eq!(version(), before, "the node has nothing to learn from its own report");
+    let events = admin.get("/events?name=replica.state&limit=50").json();
+    let told = |event: &Value| (event["level"].clone(), event["fields"]["state"].clone());
+    let mut told: Vec<_> =
+        events["items"].as_array().unwrap_or_else(|| events.as_array().unwrap()).iter().map(told).collect();
+    told.sort_by_key(|(level, state)| (level.to_string(), state.to_string()));
+    let expected = [("INFO", "completed"), ("INFO", "healthy"), ("WARNING", "crashloop")];
+    assert_eq!(told, expected.map(|(level, state)| (json!(level), json!(state))));
+}
+
+#[test]
+fn every_fault_of_a_report_is_named_and_nothing_of_it_is_written() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let (one, _two) = fleet(&admin);
+    let before = status(&admin, "s-1");
+    let good = json!({"replica_id": "s-1", "seq": 1, "status": {"state": "running"}});
+    let bad =
+        json!({"replica_id": "?", "seq": -1, "status": {"state": "resting", "exit": {"code": "x", "at": "noon"}}});
+    let answer = report(&one, &client, &json!({"run": "", "changes": [good, bad]}));
+    let mut faults = answer.faults();
+    faults.sort();
+    let at = |rest: &str| format!(r#"["body","changes",1,{rest}]"#);
+    let mut expected = [
+        r#"string_too_short ["body","run"]"#.to_string(),
+        format!("string_pattern_mismatch {}", at(r#""replica_id""#)),
+        format!("greater_than_equal {}", at(r#""seq""#)),
+        format!("string_pattern_mismatch {}", at(r#""status","state""#)),
+        format!("int_parsing {}", at(r#""status","exit","code""#)),
+        format!("string_pattern_mismatch {}", at(r#""status","exit","at""#)),
+        format!("missing {}", at(r#""status","exit","words""#)),
+    ];
+    expected.sort();
+    assert_eq!(faults, expected);
+    let many: Vec<Value> = (0..1001).map(|_| good.clone()).collect();
+    assert_eq!(
+        report(&one, &client, &json!({"run": "r", "changes": many})).faults(),
+        [r#"list_type ["body","changes"]"#]
+    );
+    let large = format!(r#"{{"run": "r", "more": "{}"}}"#, "x".repeat(1 << 20));
+    assert_eq!(one.call(&client, "POST", "/node/status", large.as_bytes()).status, 413);
+    assert_eq!(status(&admin, "s-1"), before);
+    assert_eq!(admin.post("/node/status", &json!({"run": "r"})).status, 401, "of a user");
+    assert_eq!(admin.put("/cluster-settings/etcd_status", &json!({"value": "down"})).status, 200);
+    let held = json!({"run": "r", "changes": [good]});
+    assert_eq!(report(&one, &client, &held).status, 503, "nothing is written meanwhile");
+    assert_eq!(admin.put("/cluster-settings/etcd_status", &json!({"value": "up"})).status, 200);
+    assert_eq!(report(&one, &client, &held).json()["taken"], 1, "and the same report is not late then");
+}
