@@ -4,8 +4,11 @@
 mod cgroup;
 mod changes;
 pub mod decide;
-mod exit;
+pub mod exit;
 pub mod health;
+pub mod held;
+pub mod kept;
+pub mod ledger;
 mod log_files;
 mod old_logs;
 pub mod policy;
@@ -17,6 +20,8 @@ pub mod run;
 mod run_dir;
 mod shim;
 mod stage;
+#[cfg(test)]
+mod test_cluster;
 mod tree;
 mod wanted;
 
