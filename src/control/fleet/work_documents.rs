@@ -31,7 +31,7 @@ impl Documents {
 
     /// The present document of a node.
     pub fn current(&self, node_id: &NodeId) -> Result<NodeWork> {
-        // Read before the rows: a change after it gets a later number, so that nothing is missed.
+        // Read before the rows and the authorities: a change after it gets a later number, so that nothing is missed.
         let version = self.work.version(node_id);
         let Assigned { replicas, left_out } = self.store.read(|r| assignments(r, node_id))?;
         if !left_out.is_empty() {
@@ -40,7 +40,8 @@ impl Documents {
                     replicas than its work may have; the newest are left out"
             );
         }
-        let document = Document { v: FORM, node_id: node_id.clone(), version, replicas };
+        let authorities = certificates(&self.ca.trusted()?.pem);
+        let document = Document { v: FORM, node_id: node_id.clone(), version, replicas, authorities };
         self.signer.sign(&document, self.ca.vouching()?.as_ref())
     }
 
@@ -64,6 +65,12 @@ impl Documents {
             replicas,
         })
     }
+}
+
+/// Each certificate of a PEM text.
+fn certificates(pem: &str) -> Vec<String> {
+    let each = pem.split_inclusive("-----END CERTIFICATE-----").map(str::trim_start);
+    each.filter(|text| !text.is_empty()).map(|text| format!("{text}\n")).collect()
 }
 
 /// The replicas of a node, each with the spec of its generation, and those beyond the limits.
