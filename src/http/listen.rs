@@ -1,9 +1,8 @@
 //! Connections and the threads that serve them: accepting, limits, workers, parked connections, stopping.
 //!
 //! A connection has a thread only while it is active. After a short silence, or while its answer waits for something,
-//! it is parked. Few workers run at once, whatever the number of clients that speak; one that waits for its client
-//! gives its place to another. Answers whose wait is over share a few threads, too. `exchange` handles the
-//! conversation.
+//! it is parked. Few workers run at once, whatever the number of clients that speak; one that waits for its client gives
+//! its place to another. Answers whose wait is over share a few threads, too. `exchange` handles the conversation.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};

@@ -124,8 +124,8 @@ impl Transport {
     }
 
     /// Waits for the first byte, which distinguishes TLS from HTTP. A TLS hello is answered if there is a `tls` and the
-    /// client `may` start another handshake; without `tls` it is refused as an invalid request. A handshake is
-    /// continued as far as the client's bytes go.
+    /// client `may` start another handshake; without `tls` it is refused as an invalid request. A handshake is continued
+    /// as far as the client's bytes go.
     pub fn begin(self, tls: Option<&TlsSource>, handshake_time: Duration, may: impl FnOnce() -> bool) -> Begun {
         let timed = match self {
             Transport::Fresh(timed) => timed,
