@@ -201,10 +201,12 @@ fn a_user_is_become_with_its_groups() {
     }
     let machine = Machine::new();
     for (user, shown) in [("daemon", "1 1"), ("12345", "12345 12345")] {
-        let mut of = script("echo $(id -u) $(id -G); echo $HOME; cat /proc/self/status | grep CapEff; exec sleep 600");
+        let mut of =
+            script("echo $(id -u) $(id -G); echo again > /dev/stdout; grep CapEff /proc/self/status; exec sleep 600");
         of["user"] = json!(user);
         let id = machine.start(of);
         machine.says(&id, "o F CapEff:\t0000000000000000");
+        assert!(machine.lines(&id).contains(&"o F again".to_string()), "{user}: {:?}", machine.lines(&id));
         assert!(machine.lines(&id).contains(&format!("o F {shown}")), "{user}: {:?}", machine.lines(&id));
         // The change of user must not have cleared the signal that the end of the shim sends.
         let pid = machine.pid(&id);
