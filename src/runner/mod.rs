@@ -5,12 +5,17 @@ mod changes;
 pub mod decide;
 pub mod exit;
 pub mod health;
+pub mod held;
+pub mod kept;
+pub mod ledger;
 mod log_files;
 pub mod process;
 pub mod run;
 mod run_dir;
 mod shim;
 mod stage;
+#[cfg(test)]
+mod test_cluster;
 mod tree;
 
 use std::ffi::OsString;

@@ -3,11 +3,11 @@
 
 use super::{AgentError, BACKOFF_CEILING, BACKOFF_FIRST, ControlPlane, Linked, beat, doubled, jittered};
 use crate::agent::identity::Identity;
-use crate::agent::work::{Held, NotTaken, Refusal};
 use crate::client::{Api, CallError, Paused, Signer};
 use crate::clock;
 use crate::model::node_runs::AgentRun;
 use crate::model::node_work::NodeWork;
+use crate::runner::held::{Held, NotTaken, Refusal};
 use crate::thread::{Watch, catch_panic};
 use serde::Deserialize;
 use std::time::{Duration, Instant};
