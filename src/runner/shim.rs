@@ -30,7 +30,9 @@ use std::time::{Duration, Instant};
 pub const MODE: &str = "run-shim";
 /// Time after the program's end for what it left behind to end, and for the rest of its output.
 const REST: Duration = Duration::from_secs(2);
-/// Interval at which what does not end is killed again.
+/// Interval at which a program that hangs in the kernel is killed again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Interval at which what a program left behind is killed again.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Longest wait of a shim that waits for news only.
 const IDLE: Duration = Duration::from_secs(3600);
@@ -175,15 +177,15 @@ impl Shim {
                     return;
                 }
             }
-            let is_late = self.kill_at.is_some_and(|at| at <= now);
-            if is_late && self.end.is_none() {
-                self.asked = Some(Asked::Kill);
-            }
-            if has_children && (is_late || self.end.is_some()) {
+            if has_children && self.end.is_some() {
                 self.kill();
+            } else if self.end.is_none() && self.kill_at.is_some_and(|at| at <= now) {
+                self.asked = Some(Asked::Kill);
+                self.kill();
+                self.kill_at = Some(now + RETRY);
             }
             let wait = match self.kill_at {
-                _ if is_late || self.end.is_some() => AGAIN,
+                _ if self.end.is_some() => AGAIN,
                 Some(at) => at.saturating_duration_since(now),
                 None => IDLE,
             };
@@ -262,8 +264,9 @@ impl Shim {
             // The program was not waited for, so its number is not another's.
             let _ = kill_process(self.main, signal);
         }
-        let at = clock::tick() + Duration::from_millis(order.grace_ms);
-        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+        // A grace beyond what the clock can hold has no end.
+        let at = clock::tick().checked_add(Duration::from_millis(order.grace_ms));
+        self.kill_at = self.kill_at.into_iter().chain(at).min();
         self.asked.get_or_insert(Asked::Stop);
     }
 
