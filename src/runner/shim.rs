@@ -38,6 +38,8 @@ const AGAIN: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(3600);
 /// Size of the buffer for output and orders in bytes.
 const BUFFER_BYTES: usize = 16 << 10;
+/// Bytes that a pipe may hold.
+const PIPE_BYTES_MAX: usize = 1 << 20;
 
 /// Keeps the run in this directory to its end.
 pub fn run(dir: &Path) -> ExitCode {
@@ -173,7 +175,12 @@ impl Shim {
                     now + REST
                 });
                 let is_over = !has_children && self.stdout.pipe.is_none() && self.stderr.pipe.is_none();
-                if is_over || now >= give_up_at {
+                if is_over {
+                    return;
+                }
+                if now >= give_up_at {
+                    // What was written before is in the pipes, however slow this machine is.
+                    (0..PIPE_BYTES_MAX / BUFFER_BYTES).for_each(|_| self.serve(Duration::ZERO, &mut buffer));
                     return;
                 }
             }
