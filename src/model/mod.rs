@@ -26,6 +26,7 @@ pub mod node_status;
 pub mod node_work;
 pub mod nodes;
 pub mod release;
+pub mod relay;
 pub mod replica_words;
 pub mod replicas;
 pub mod routers;
