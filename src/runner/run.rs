@@ -80,6 +80,30 @@ pub struct RunSpec {
     /// Bounds of the logs.
     #[serde(default)]
     pub logs: LogBounds,
+    /// Way of stopping it, once its service is gone.
+    #[serde(default)]
+    pub stop: StopSpec,
+    /// Starts of the replica before it, with the same digest.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Failures in a row before it.
+    #[serde(default)]
+    pub streak: u32,
+}
+
+/// The end of a run on request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopSpec {
+    /// Name of the signal that requests it.
+    pub signal: String,
+    /// Seconds until SIGKILL.
+    pub grace_s: u64,
+}
+
+impl Default for StopSpec {
+    fn default() -> StopSpec {
+        StopSpec { signal: "SIGTERM".to_string(), grace_s: 10 }
+    }
 }
 
 /// Limits of a run and of all that it starts.
@@ -108,7 +132,7 @@ impl Default for LogBounds {
     }
 }
 
-/// How the end of a run was requested.
+/// Way in which the end of a run was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
@@ -127,7 +151,7 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// True if the kernel killed it, or a process that it started, for want of memory within its limit.
     pub oom: bool,
-    /// How the end was requested, if it was.
+    /// Request that led to the end, if one did.
     pub asked: Option<Asked>,
     /// Time of the start.
     pub started_at: Timestamp,
