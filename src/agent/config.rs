@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// Directory of update requests, below the data directory.
 const UPDATE_DIR: &str = "update";
+/// Directory of the runner's files, below the data directory.
+const RUNNER_DIR: &str = "runner";
 /// State file of the updater, as it is installed.
 const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
 
@@ -61,6 +63,8 @@ pub struct AgentConfig {
     pub update_dir: PathBuf,
     /// State file of the updater.
     pub update_state: PathBuf,
+    /// Directory of the runner's files.
+    pub runner_dir: PathBuf,
     /// Least level of log lines.
     pub log_level: LevelFilter,
     /// Log file beside stderr.
@@ -74,6 +78,7 @@ impl AgentConfig {
             lease_ttl_s: AGENT_LEASE_TTL_S,
             update_dir: data_dir.join(UPDATE_DIR),
             update_state: PathBuf::from(UPDATE_STATE),
+            runner_dir: data_dir.join(RUNNER_DIR),
             log_level: LevelFilter::Info,
             log_file: None,
         }
@@ -135,6 +140,7 @@ mod tests {
             lease_ttl_s: 10,
             update_dir: "/u".into(),
             update_state: "/s".into(),
+            runner_dir: "/d/runner".into(),
             log_level: LevelFilter::Warn,
             log_file: Some("/l".into()),
         };

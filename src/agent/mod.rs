@@ -22,7 +22,9 @@ use crate::thread::{Watch, spawn};
 use config::AgentConfig;
 use identity::Identity;
 use ledger::{Accepted, Ledger, Run};
-use link::work::{Contact, WorkCall};
+use link::contact::Contact;
+use link::relays::Relays;
+use link::work::WorkCall;
 use link::{ControlPlane, Link, Linked};
 use reconcile::Reconciler;
 use report::Report;
@@ -59,7 +61,8 @@ impl Agent {
         let report = Report::new(&run.id, facts.clone(), reconciler.watch());
         let contact = Watch::new(None);
         let held = Held::load(&identity.dir, &identity.ca_pem, &identity.node_id);
-        let work_call = WorkCall::new(contact.clone(), held);
+        let relays = Relays::new(contact.clone(), Some(config.runner_dir.join("logs")));
+        let work_call = WorkCall::new(contact.clone(), held, relays);
         let (ttl_s, publish_to) = (config.lease_ttl_s, contact.clone());
         let link = Link::new(control_plane, identity, ttl_s, report, accepted.clone(), publish_to)?;
         Ok(Agent { identity_dir, link, work_call, contact, reconciler, facts, accepted })

@@ -45,7 +45,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fuzzing", &["config", "control", "crypto", "http", "inputs", "model", "store"]),
     ("client", &["crypto", "model"]),
     ("runner", &["crypto", "model", "sys"]),
-    ("agent", &["client", "crypto", "model", "sys"]),
+    ("agent", &["client", "crypto", "model", "runner", "sys"]),
     ("cli", &["agent", "client", "config", "crypto", "docs", "model", "offline", "runner", "serve", "sys"]),
 ];
 

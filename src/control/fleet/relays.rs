@@ -3,6 +3,7 @@
 
 use crate::bell::Bell;
 use crate::clock;
+use crate::control::fleet::work::Work;
 use crate::crypto;
 use crate::model::ids::NodeId;
 use crate::model::relay::{LogLine, RelayState};
@@ -25,8 +26,10 @@ const FIRST_POST_TIME: Duration = Duration::from_secs(10);
 const POST_TIME: Duration = Duration::from_secs(30);
 
 /// The relays of all readers.
-#[derive(Default)]
-pub struct Relays(Mutex<HashMap<String, Arc<Relay>>>);
+pub struct Relays {
+    all: Mutex<HashMap<String, Arc<Relay>>>,
+    work: Arc<Work>,
+}
 
 /// A relay.
 pub struct Relay {
@@ -93,9 +96,14 @@ pub enum Busy {
 }
 
 impl Relays {
+    /// No relays; `work` has the requests that nodes have not fetched.
+    pub fn new(work: Arc<Work>) -> Relays {
+        Relays { all: Mutex::default(), work }
+    }
+
     /// Opens a relay for a reader with this bell.
     pub fn open(self: &Arc<Relays>, node_id: &NodeId, reader: &Bell) -> Result<Source, Busy> {
-        let mut all = lock(&self.0);
+        let mut all = lock(&self.all);
         if all.len() >= RELAYS_MAX {
             return Err(Busy::All);
         }
@@ -119,12 +127,12 @@ impl Relays {
 
     /// The relay of this id, if it is one of the node.
     pub fn of_node(&self, id: &str, node_id: &NodeId) -> Option<Arc<Relay>> {
-        lock(&self.0).get(id).filter(|relay| relay.node_id == *node_id).map(Arc::clone)
+        lock(&self.all).get(id).filter(|relay| relay.node_id == *node_id).map(Arc::clone)
     }
 
     /// Number of relays.
     pub fn count(&self) -> usize {
-        lock(&self.0).len()
+        lock(&self.all).len()
     }
 }
 
@@ -192,7 +200,8 @@ impl Source {
 
 impl Drop for Source {
     fn drop(&mut self) {
-        lock(&self.relays.0).remove(&self.id);
+        lock(&self.relays.all).remove(&self.id);
+        self.relays.work.withdraw(&self.relay.node_id, &self.id);
         let mut state = lock(&self.relay.state);
         state.has_reader = false;
         state.lines = VecDeque::new();
@@ -224,15 +233,12 @@ impl Held<'_> {
         self.0.lines.front()
     }
 
-    /// Takes the next line.
-    pub fn take(&mut self) -> Option<LogLine> {
+    /// Takes the next line. Adds the bell of a node that has room again; it is rung when nothing is locked.
+    pub fn take(&mut self, freed: &mut Vec<Bell>) -> Option<LogLine> {
         let line = self.0.lines.pop_front()?;
         self.0.bytes -= size(&line);
-        if self.0.bytes < HELD_BYTES_MAX / 2
-            && let Some(writer) = self.0.writer.take()
-        {
-            // A ring only queues the node's answer, which waits for this lock.
-            writer.ring();
+        if self.0.bytes < HELD_BYTES_MAX / 2 {
+            freed.extend(self.0.writer.take());
         }
         Some(line)
     }
@@ -260,6 +266,7 @@ impl Held<'_> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::control::fleet::losses::Losses;
     use crate::model::relay::LogStream;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -271,6 +278,17 @@ mod tests {
         Post { seq, state: RelayState::More, lines, reason: String::new() }
     }
 
+    fn relays() -> Arc<Relays> {
+        Arc::new(Relays::new(Arc::new(Work::new(7, Losses::default()))))
+    }
+
+    fn taken(source: &Source) -> Option<LogLine> {
+        let mut freed = Vec::new();
+        let line = source.lock().take(&mut freed);
+        freed.iter().for_each(Bell::ring);
+        line
+    }
+
     fn opened(relays: &Arc<Relays>, node: &str) -> (Source, Arc<Relay>) {
         let source = relays.open(&node.into(), &Bell::default()).expect("room");
         let relay = relays.of_node(&source.id, &node.into()).expect("just opened");
@@ -279,7 +297,7 @@ mod tests {
 
     #[test]
     fn relays_are_bounded_and_of_one_node() {
-        let relays: Arc<Relays> = Arc::default();
+        let relays = relays();
         let bell = Bell::default();
         let open = |node: &str| relays.open(&node.into(), &bell);
         let of_one: Vec<Source> = (0..RELAYS_PER_NODE_MAX).map(|_| open("a").expect("room")).collect();
@@ -295,10 +313,8 @@ mod tests {
 
     #[test]
     fn a_post_is_taken_once_and_in_order() {
-        let (source, relay) = opened(&Arc::default(), "a");
-        let texts = || -> Vec<String> {
-            std::iter::from_fn(|| source.lock().take().map(|line| line.text)).collect()
-        };
+        let (source, relay) = opened(&relays(), "a");
+        let texts = || -> Vec<String> { std::iter::from_fn(|| taken(&source).map(|line| line.text)).collect() };
         assert!(matches!(relay.offer(post(1, vec![line("early".into())])), Offered::OutOfOrder));
         for _ in 0..2 {
             assert!(matches!(relay.offer(post(0, vec![line("first".into())])), Offered::Taken));
@@ -313,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_reader_that_is_behind_holds_the_node_back_and_one_that_leaves_frees_it() {
-        let (source, relay) = opened(&Arc::default(), "a");
+        let (source, relay) = opened(&relays(), "a");
         let mut seq = 0;
         let waiting = loop {
             let lines = vec![line("x".repeat(1000)); 32];
@@ -328,11 +344,11 @@ mod tests {
         let count = Arc::clone(&rung);
         assert!(waiting.1.on_ring(Box::new(move || {
             count.fetch_add(1, Ordering::SeqCst);
-        }))));
+        })));
         let later = clock::tick() + POST_TIME * 2;
         assert_eq!(source.lock().standing(later), Standing::Behind, "it is silent because it waits");
         while rung.load(Ordering::SeqCst) == 0 {
-            assert!(source.lock().take().is_some(), "rung before all is taken");
+            assert!(taken(&source).is_some(), "rung before all is taken");
         }
         assert!(lock(&relay.state).bytes > HELD_BYTES_MAX / 3);
         assert!(matches!(relay.offer(waiting.0), Offered::Taken));

@@ -14,7 +14,10 @@ const AGENT_PARTS: &[(&str, &[&str])] = &[
     ("agent/updater", &["model"]),
     ("agent/report", &["model", "sys"]),
     ("agent/work", &["crypto", "model"]),
-    ("agent/link", &["agent/identity", "agent/ledger", "agent/report", "agent/work", "client", "crypto", "model"]),
+    (
+        "agent/link",
+        &["agent/identity", "agent/ledger", "agent/report", "agent/work", "client", "crypto", "model", "runner"],
+    ),
     ("agent/reconcile", &["agent/ledger", "agent/updater", "model"]),
     ("agent/doctor", &["agent/identity", "agent/ledger", "agent/link", "crypto", "model", "sys"]),
 ];
