@@ -11,6 +11,7 @@ pub mod node_self;
 pub mod recover;
 pub mod relays;
 pub mod server_clock;
+pub mod status;
 pub mod work;
 
 pub use error::{AgentError, Linked};

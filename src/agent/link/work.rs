@@ -1,6 +1,6 @@
 //! The call that waits for the node's work, open beside the heartbeats: on a thread and a connection of its own, which
-//! also writes the work down, and begins the relays that come with it. Each call names the state that is on disk, and
-//! so acknowledges it.
+//! also writes the work down, hands it to the runner, and begins the relays that come with it. Each call names the
+//! state that is on disk, and so acknowledges it.
 
 use super::contact::{Contact, Line, Pause, RETRY_AFTER_MAX, UNKNOWN_PAUSE, pause_after, rest};
 use super::relays::Relays;
@@ -11,8 +11,10 @@ use crate::client::{CallError, Paused};
 use crate::clock;
 use crate::model::node_work::NodeWork;
 use crate::model::relay::{Requests, SignedRequest};
+use crate::runner::Runner;
 use crate::thread::{Watch, catch_panic};
 use serde::Deserialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Seconds that the control plane may let a call wait: below the time after which proxies give up.
@@ -29,14 +31,29 @@ pub struct WorkCall {
     /// The refusal of the last answer; each is logged once.
     refused: Option<Refusal>,
     line: Line,
+    /// Runner of the work; `None` if this node only keeps it.
+    runner: Option<Arc<Runner>>,
     relays: Relays,
     failures: u32,
 }
 
+/// An answer: the work, and the relays that are requested with it.
+struct Given {
+    work: NodeWork,
+    requests: Vec<SignedRequest>,
+}
+
 impl WorkCall {
     /// A call that follows the contacts which the link publishes.
-    pub fn new(contact: Watch<Option<Contact>>, held: Held, relays: Relays) -> WorkCall {
-        WorkCall { contact, held, refused: None, line: Line::new(CALL_TIME), relays, failures: 0 }
+    pub fn new(contact: Watch<Option<Contact>>, held: Held, runner: Option<Arc<Runner>>, relays: Relays) -> WorkCall {
+        WorkCall { contact, held, refused: None, line: Line::new(CALL_TIME), runner, relays, failures: 0 }
+    }
+
+    /// Hands the work on disk to the runner: it needs no control plane.
+    pub fn resume(&self) {
+        if let (Some(runner), Some(document)) = (&self.runner, self.held.document()) {
+            runner.take(document);
+        }
     }
 
     /// Works until the contact is closed. A call that waits at that moment ends with its answer, or with the process.
@@ -60,7 +77,7 @@ impl WorkCall {
         let answer = self.answer(contact);
         let lasted = clock::tick().saturating_duration_since(began);
         let answer = answer.and_then(|paused| {
-            let Some((work, requests)) = paused.answer else { return Ok((false, paused.retry_after)) };
+            let Some(Given { work, requests }) = paused.answer else { return Ok((false, paused.retry_after)) };
             let is_news = self.take(contact, &work)?;
             self.relays.begin(contact, &work, &requests);
             // A call that is answered for the sake of relays has not lost its place to another one.
@@ -97,11 +114,12 @@ impl WorkCall {
                 target: "agent", event = "agent.work", node_id, work:% = document.version,
                 replicas = document.replicas.len(); "Took the node's work"
             );
+            self.resume();
         }
         Ok(is_new)
     }
 
-    fn answer(&mut self, contact: &Contact) -> Linked<Paused<Option<(NodeWork, Vec<SignedRequest>)>>> {
+    fn answer(&mut self, contact: &Contact) -> Linked<Paused<Option<Given>>> {
         let held = self.held.version(&contact.identity.ca_pem);
         let after = held.map(|version| format!("&after={version}")).unwrap_or_default();
         let path = format!("/node/work?wait={WAIT_S}{after}");
@@ -112,7 +130,7 @@ impl WorkCall {
         let unknown = |_| format!("{url} answered in a form that this version does not know");
         let work = NodeWork::deserialize(&paused.answer).map_err(|e| CallError::Unreachable(unknown(e)))?;
         let requests = Requests::deserialize(&paused.answer).unwrap_or_default().relay_requests;
-        Ok(Paused { answer: Some((work, requests)), retry_after: paused.retry_after })
+        Ok(Paused { answer: Some(Given { work, requests }), retry_after: paused.retry_after })
     }
 
     /// Logs how a call went, each change once.

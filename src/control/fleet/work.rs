@@ -297,7 +297,7 @@ mod tests {
         assert_eq!((waiting.answer(&old), work.waiting()), (Some(node("a")), 0), "the version is the same");
         assert!(work.wait(&node("a"), &old).is_none(), "it is not fetched yet");
         assert_eq!(work.take_requests(&node("b")), []);
-        assert_eq!(work.take_requests(&node("a")), [request.clone()]);
+        assert_eq!(work.take_requests(&node("a")), std::slice::from_ref(&request));
         assert_eq!(work.take_requests(&node("a")), []);
         drop(work.wait(&node("a"), &old).expect("nothing new"));
         work.request(&node("a"), "r2".to_string(), request);
