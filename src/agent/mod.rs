@@ -1,8 +1,8 @@
 //! The node agent, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for nothing of
-//! this machine. Its call that waits for work is on `agent-work`, which writes the work down (`work`) and hands it to
-//! the runner; the runner's reports go out on `agent-status`. `reconcile` writes down what else the control plane gave,
-//! and does what it wants, on `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`. They meet
-//! in values that are watched.
+//! this machine. Its call that waits for work is on `agent-work`, which writes the work down (`runner::held`) and hands
+//! it to the runner; the runner's reports go out on `agent-status`. `reconcile` writes down what else the control plane
+//! gave, and does what it wants, on `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`.
+//! They meet in values that are watched.
 
 pub mod config;
 pub mod doctor;
@@ -12,13 +12,13 @@ pub mod link;
 pub mod reconcile;
 pub mod report;
 pub mod updater;
-pub mod work;
 
 use crate::clock;
 use crate::crypto;
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::Object;
+use crate::runner::held::Held;
 use crate::runner::{Runner, RunnerConfig};
 use crate::sys::host;
 use crate::thread::{Watch, spawn};
@@ -38,7 +38,6 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use updater::Updater;
-use work::Held;
 
 /// File of the update request, in its directory.
 const UPDATE_REQUEST: &str = "request.json";

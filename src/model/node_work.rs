@@ -10,6 +10,8 @@ pub const VERSION_CHARS_MAX: usize = 64;
 
 /// Most replicas of a document.
 pub const REPLICAS_MAX: u32 = 1000;
+/// Longest JSON of the replicas of a document, in bytes.
+pub const REPLICAS_BYTES_MAX: usize = 3 << 20;
 
 /// Form of the documents that this version writes and reads.
 pub const FORM: u32 = 1;
@@ -69,6 +71,9 @@ pub struct Document {
     pub version: WorkVersion,
     /// The replicas that the node should run.
     pub replicas: Vec<Assignment>,
+    /// Certificates (PEM) of the authorities that this cluster trusts: who believes this document believes them next.
+    #[serde(default)]
+    pub authorities: Vec<String>,
 }
 
 /// A replica that a node should run.
@@ -108,9 +113,13 @@ mod tests {
             node_id: "n1".parse().expect("an id"),
             version: WorkVersion { epoch: 7, version: 3 },
             replicas: Vec::new(),
+            authorities: vec!["PEM".to_string()],
         };
         let text = serde_json::to_string(&document).expect("JSON");
         assert!(text.contains("\"epoch\":7,\"version\":3"), "{text}");
         assert_eq!(serde_json::from_str::<Document>(&text).expect("a document"), document);
+        let older = text.replace(r#","authorities":["PEM"]"#, "");
+        assert_ne!(older, text);
+        assert!(serde_json::from_str::<Document>(&older).expect("an older document").authorities.is_empty());
     }
 }

@@ -4,8 +4,11 @@
 mod cgroup;
 mod changes;
 pub mod decide;
-mod exit;
+pub mod exit;
 pub mod health;
+pub mod held;
+pub mod kept;
+pub mod ledger;
 mod log_files;
 pub mod log_reader;
 mod old_logs;
@@ -19,6 +22,8 @@ pub mod run;
 mod run_dir;
 mod shim;
 mod stage;
+#[cfg(test)]
+mod test_cluster;
 mod tree;
 mod wanted;
 

@@ -35,7 +35,7 @@ _uptimemesh() {
         node) seconds="list show create label cordon uncordon drain room reboot rotate-keys runs work keep-run delete leases tunnels" ;;
         token) seconds="create list show revoke" ;;
         ca) seconds="show nodes rotate drop-previous" ;;
-        service) seconds="list apply show history rollout rollback delete" ;;
+        service) seconds="list apply show history rollout run rollback delete" ;;
         replica) seconds="list show move restart snapshot restore delete" ;;
         endpoint) seconds="list show create mark delete" ;;
         router) seconds="list show create delete" ;;
@@ -86,6 +86,7 @@ _uptimemesh() {
         "service show") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "service history") options="--watch --username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "service rollout") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
+        "service run") options="--username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "service rollback") options="--to --username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "service delete") options="--force --username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;
         "replica list") options="--service --node --watch --username --password-file --password --api-token-file --data-dir --format --json --quiet --color --api-url --ca-file --context --settings-file --help"; words="" ;;

@@ -6,12 +6,12 @@ use super::contact::{Contact, Line, Pause, RETRY_AFTER_MAX, UNKNOWN_PAUSE, pause
 use super::relays::Relays;
 use super::{AgentError, BACKOFF_CEILING, BACKOFF_FIRST, Linked, jittered};
 use crate::agent::identity::Identity;
-use crate::agent::work::{Held, NotTaken, Refusal};
 use crate::client::{CallError, Paused};
 use crate::clock;
 use crate::model::node_work::NodeWork;
 use crate::model::relay::{Requests, SignedRequest};
 use crate::runner::Runner;
+use crate::runner::held::{Held, NotTaken, Refusal};
 use crate::thread::{Watch, catch_panic};
 use serde::Deserialize;
 use std::sync::Arc;

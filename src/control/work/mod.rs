@@ -4,5 +4,6 @@ pub mod endpoints;
 pub mod logs;
 pub mod replicas;
 pub mod routers;
+pub mod running;
 pub mod runs;
 pub mod services;

@@ -13,11 +13,7 @@ const AGENT_PARTS: &[(&str, &[&str])] = &[
     ("agent/ledger", &["agent/identity", "model"]),
     ("agent/updater", &["model"]),
     ("agent/report", &["model", "sys"]),
-    ("agent/work", &["crypto", "model"]),
-    (
-        "agent/link",
-        &["agent/identity", "agent/ledger", "agent/report", "agent/work", "client", "crypto", "model", "runner"],
-    ),
+    ("agent/link", &["agent/identity", "agent/ledger", "agent/report", "client", "crypto", "model", "runner"]),
     ("agent/reconcile", &["agent/ledger", "agent/updater", "model"]),
     ("agent/doctor", &["agent/identity", "agent/ledger", "agent/link", "crypto", "model", "sys"]),
 ];
