@@ -203,7 +203,11 @@ mod tests {
         // Those that come back run on, however many they are.
         drop(aside);
         let end = clock::tick() + PATIENCE;
-        while lock(&pool.state).running > 0 {
+        let are_all_idle = || {
+            let state = lock(&pool.state);
+            state.idle.len() == state.threads
+        };
+        while !are_all_idle() {
             assert!(clock::tick() < end, "all are idle");
             std::thread::yield_now();
         }
@@ -212,7 +216,7 @@ mod tests {
         for _ in 0..5 {
             drop(give(&pool, &sender, false));
             threads.push(next());
-            while lock(&pool.state).running > 0 {
+            while !are_all_idle() {
                 assert!(clock::tick() < end, "it is idle");
                 std::thread::yield_now();
             }
