@@ -17,6 +17,8 @@ use std::time::Duration;
 const PACE: Duration = Duration::from_secs(1);
 /// Time limit of a call.
 const CALL_TIME: Duration = Duration::from_secs(15);
+/// Longest sentence, in characters: 1,000 replicas fit into a report.
+const WORDS_CHARS: usize = 200;
 /// Longest sleep without news.
 const SLEEP: Duration = Duration::from_secs(600);
 
@@ -118,13 +120,43 @@ fn unknown(what: &str, e: serde_json::Error) -> AgentError {
     AgentError::Call(CallError::Unreachable(format!("{what} is in a form that this version does not know: {e}")))
 }
 
-/// A report with times by the server's clock.
+/// A report with times by the server's clock, and sentences of a length that it takes.
 fn by_server(report: &ReplicaReport, offset_s: i64) -> ReplicaReport {
     let mut report = report.clone();
     let status = &mut report.status;
     status.started_at = status.started_at.map(|at| at.plus_secs(offset_s));
+    status.message = status.message.as_deref().map(shortened);
     if let Some(exit) = &mut status.exit {
         exit.at = exit.at.plus_secs(offset_s);
+        exit.words = shortened(&exit.words);
     }
     report
+}
+
+/// A sentence on one line, cut where a full report would become too large.
+fn shortened(words: &str) -> String {
+    let is_long = words.chars().count() > WORDS_CHARS;
+    let end = if is_long { "..." } else { "" };
+    words.chars().take(WORDS_CHARS).map(|c| if c.is_control() { ' ' } else { c }).chain(end.chars()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::model::node_status::{ExitReport, ReplicaStatus, RunWord, WORDS_CHARS_MAX};
+
+    #[test]
+    fn a_report_has_the_servers_time_and_short_sentences() {
+        let at = Timestamp::from_secs(1_790_000_000);
+        let words = format!("a\nb{}", "\u{e9}".repeat(5000));
+        let exit = ExitReport { code: Some(1), signal: None, oom: false, at, words };
+        let status = ReplicaStatus { started_at: Some(at), exit: Some(exit), ..ReplicaStatus::of(RunWord::Running) };
+        let report = ReplicaReport { replica_id: "r".parse().expect("an id"), seq: 1, status };
+        let ReplicaStatus { started_at, exit, .. } = by_server(&report, -30).status;
+        let exit = exit.expect("an exit");
+        assert_eq!((started_at, exit.at), (Some(at.plus_secs(-30)), at.plus_secs(-30)));
+        assert!(exit.words.starts_with("a b") && exit.words.ends_with("..."), "{}", exit.words);
+        assert!(exit.words.chars().count() <= WORDS_CHARS_MAX);
+    }
 }
