@@ -33,6 +33,7 @@ mod listening;
 mod lists;
 mod log;
 mod login;
+mod logs;
 mod lookalikes;
 mod machine;
 mod monitoring;
