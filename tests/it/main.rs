@@ -48,6 +48,7 @@ mod proxies;
 mod readme;
 mod release;
 mod root;
+mod runner_container;
 mod services;
 mod settings;
 mod ship;

@@ -35,6 +35,7 @@ fn run(digest: &str, restarts: u64, streak: u32, state: RunState) -> SeenRun {
         stop: StopSpec { signal: "SIGINT".to_string(), grace_s: 7 },
         restarts,
         streak,
+        container: None,
     };
     SeenRun { spec, state }
 }
