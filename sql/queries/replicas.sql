@@ -30,5 +30,7 @@ INSERT INTO replicas (id, service_id, node_id, desired_state, status, placement,
 VALUES (:id, :service_id, :node_id, :desired_state, :status, :placement, :now, :now)
 -- name: update
 UPDATE replicas SET node_id = :node_id, desired_state = :desired_state, status = :status, placement = :placement, updated_at = :now WHERE id = :id
+-- name: report
+UPDATE replicas SET status = :status, updated_at = :now WHERE id = :id
 -- name: delete
 DELETE FROM replicas WHERE id = :id

@@ -20,8 +20,11 @@ use tiny_http::Method::{Get, Post};
 
 /// Default number of events on a page.
 const PAGE_DEFAULT: i64 = 200;
-/// A reader gets no more events this long after its session or token has ended.
+/// A reader gets no more events this long after its session or token has ended, also if another process ended it.
 const AUTHORIZED_FOR: Duration = Duration::from_secs(5);
+/// Longest time without a look at the session of a silent stream. Unused threads end sooner, so many silent streams
+/// keep none.
+const SILENT_FOR: Duration = Duration::from_secs(8);
 /// Interval between comments on an idle stream, by which both ends learn that the other is gone.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
@@ -122,7 +125,8 @@ impl Feed for Stream {
         }
         if text.is_empty() && now < self.comment_at {
             // What follows may be for others, too: its turn comes, and the time of the comment stays.
-            return if self.reader.is_current() { Piece::Silence(self.comment_at) } else { Piece::Bytes(Vec::new()) };
+            let look_at = self.comment_at.min(now + SILENT_FOR);
+            return if self.reader.is_current() { Piece::Silence(look_at) } else { Piece::Bytes(Vec::new()) };
         }
         if text.is_empty() {
             text.push_str(": still here\n\n");

@@ -10,6 +10,7 @@ pub mod events;
 pub mod join_tokens;
 pub mod node_runs;
 pub mod node_self;
+pub mod node_status;
 pub mod node_work;
 pub mod nodes;
 pub mod replicas;

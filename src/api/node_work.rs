@@ -74,7 +74,7 @@ fn show(app: &App, request: &Request, caller: &NodeCaller) -> Reply {
 fn state(app: &App, request: &Request, _: &User) -> Reply {
     let node_id: NodeId = id_of(request, "node_id")?;
     nodes::show(&app.control, &node_id)?;
-    Ok(Response::json(200, &app.control.work_documents.state(&node_id)?))
+    Ok(Response::json(200, &app.control.work_documents.state(&app.control.reports, &node_id)?))
 }
 
 /// The version that the node has, as `EPOCH.VERSION`.

@@ -20,7 +20,7 @@ use crate::logger;
 use crate::store::Store;
 use access::{auth, hosts, sessions, setup, throttle, unnamed};
 use fleet::work_documents::Documents;
-use fleet::{leases, updates, work as node_work};
+use fleet::{leases, reports, updates, work as node_work};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use trust::{ca, tls, work_key};
@@ -57,6 +57,8 @@ pub struct Control {
     pub tls: Option<tls::Tls>,
     /// Nodes that wait for work.
     pub node_work: Arc<node_work::Work>,
+    /// Reports of nodes on their replicas.
+    pub reports: Arc<reports::Reports>,
     /// The documents of their work.
     pub work_documents: Arc<Documents>,
     /// Readers of the event stream.
@@ -92,6 +94,7 @@ impl Control {
             updates: updates::Updates::default(),
             store,
             node_work,
+            reports: Arc::default(),
             work_documents: Arc::new(documents),
             stream_readers: Arc::default(),
             config,

@@ -19,15 +19,17 @@ pub mod local;
 pub mod mesh_address;
 pub mod node_api;
 pub mod node_calls;
+pub mod node_progress;
 pub mod node_runs;
 pub mod node_self;
-#[allow(dead_code)]
 pub mod node_status;
 pub mod node_work;
 pub mod nodes;
 pub mod release;
+pub mod replica_words;
 pub mod replicas;
 pub mod routers;
+pub mod runners;
 pub mod runs;
 pub mod services;
 pub mod sessions;

@@ -8,8 +8,6 @@ use serde::{Deserialize, Serialize};
 
 /// Most replicas of a report.
 pub const CHANGES_MAX: usize = 1000;
-/// Largest report, in bytes of its JSON.
-pub const BYTES_MAX: usize = 1024 * 1024;
 /// Longest name of a runner's start.
 pub const RUN_CHARS_MAX: usize = 64;
 /// Longest sentence of a node, in characters.
@@ -91,13 +89,6 @@ words! {
     }
 }
 
-impl RunWord {
-    /// True if a process of the replica is alive.
-    pub fn is_alive(self) -> bool {
-        matches!(self, RunWord::Running | RunWord::Healthy | RunWord::Unhealthy | RunWord::Stopping)
-    }
-}
-
 /// Status of a replica on its node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReplicaStatus {
@@ -133,6 +124,11 @@ pub struct ReplicaStatus {
 }
 
 impl ReplicaStatus {
+    /// True if the replica does what it should: it is healthy, or has come to its end as wanted.
+    pub fn is_available(&self) -> bool {
+        matches!(self.state, RunWord::Healthy | RunWord::Completed | RunWord::Stopped)
+    }
+
     /// A status of which only the state is known.
     pub fn of(state: RunWord) -> ReplicaStatus {
         ReplicaStatus {

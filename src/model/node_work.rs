@@ -1,13 +1,17 @@
 //! A node's work: the answer to `GET /node/work`.
 
 use super::Object;
-use crate::clock::Timestamp;
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Longest text of a version: an epoch, a point and a number.
 pub const VERSION_CHARS_MAX: usize = 64;
+
+/// Most replicas of a document.
+pub const REPLICAS_MAX: u32 = 1000;
+/// Longest JSON of the replicas of a document, in bytes.
+pub const REPLICAS_BYTES_MAX: usize = 3 << 20;
 
 /// Form of the documents that this version writes and reads.
 pub const FORM: u32 = 1;
@@ -67,6 +71,9 @@ pub struct Document {
     pub version: WorkVersion,
     /// The replicas that the node should run.
     pub replicas: Vec<Assignment>,
+    /// Certificates (PEM) of the authorities that this cluster trusts: who believes this document believes them next.
+    #[serde(default)]
+    pub authorities: Vec<String>,
 }
 
 /// A replica that a node should run.
@@ -82,24 +89,6 @@ pub struct Assignment {
     pub desired_state: String,
     /// The spec, as the operator wrote it.
     pub spec: Object,
-}
-
-/// Progress of a node with its work, for operators.
-#[derive(Debug, Clone, Serialize)]
-pub struct WorkState {
-    /// The node.
-    pub node_id: NodeId,
-    /// State of the work.
-    #[serde(flatten)]
-    pub version: WorkVersion,
-    /// The state that the node holds on its disk, by its last call to this run of the control plane; `None` before it.
-    pub held: Option<WorkVersion>,
-    /// Time of that call.
-    pub held_at: Option<Timestamp>,
-    /// True while a call of the node waits for news.
-    pub waits: bool,
-    /// The replicas that the node should run.
-    pub replicas: Vec<Assignment>,
 }
 
 #[cfg(test)]
@@ -124,9 +113,13 @@ mod tests {
             node_id: "n1".parse().expect("an id"),
             version: WorkVersion { epoch: 7, version: 3 },
             replicas: Vec::new(),
+            authorities: vec!["PEM".to_string()],
         };
         let text = serde_json::to_string(&document).expect("JSON");
         assert!(text.contains("\"epoch\":7,\"version\":3"), "{text}");
         assert_eq!(serde_json::from_str::<Document>(&text).expect("a document"), document);
+        let older = text.replace(r#","authorities":["PEM"]"#, "");
+        assert_ne!(older, text);
+        assert!(serde_json::from_str::<Document>(&older).expect("an older document").authorities.is_empty());
     }
 }

@@ -125,6 +125,17 @@ pub fn update(write: &Write, replica: &Replica) -> Result<()> {
     Ok(())
 }
 
+/// Stores the status of a replica that its node has reported; `places` is true if it matters for placement. The node
+/// has nothing to learn from it.
+pub fn report(write: &Write, replica: &Replica, places: bool) -> Result<()> {
+    let row = named_params! { ":id": replica.id, ":status": json(&replica.status)?, ":now": write.now };
+    write.run(query!("replicas", "report"), row)?;
+    if places {
+        write.changed();
+    }
+    Ok(())
+}
+
 /// Deletes a replica and its endpoints. Returns true if it existed.
 pub fn delete(write: &Write, id: &ReplicaId) -> Result<bool> {
     let gone = write.run(query!("replicas", "delete"), named_params! { ":id": id })? > 0;

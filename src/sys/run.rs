@@ -2,14 +2,16 @@
 //! that replaces this process.
 
 use crate::clock;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::spawn;
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -33,11 +35,55 @@ pub fn output(program: &str, args: &[&str], at_most: Duration) -> Result<String>
 /// The same with `input` on the program's standard input, where other users cannot see a secret. The program need not
 /// read all of it.
 pub fn with_input(program: &str, args: &[&str], input: &[u8], at_most: Duration) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(args);
+    let (bytes, status) = bounded(command, program, input, at_most)?;
+    match status.success() {
+        true => String::from_utf8(bytes).doing(DOING),
+        false => Err(Error::fault(DOING, format!("{program} ended with {status}"))),
+    }
+}
+
+/// Surroundings of a program that checks something on behalf of another one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Like {
+    /// Environment variables beside `PATH`.
+    pub environment: BTreeMap<String, String>,
+    /// Working directory; `/` by default.
+    pub working_dir: Option<String>,
+    /// Numbers of the user and the group that it runs as; those of this process by default.
+    pub user: Option<(u32, u32)>,
+}
+
+/// Runs a program to its end within `at_most`. The error says why it did not end with status 0.
+pub fn check(line: &[String], like: &Like, at_most: Duration) -> std::result::Result<(), String> {
+    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let Some((program, args)) = line.split_first() else { return Err("there is no program".to_string()) };
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("PATH", PATH).envs(&like.environment);
+    command.current_dir(like.working_dir.as_deref().unwrap_or("/"));
+    if let Some((uid, gid)) = like.user {
+        // The standard library gives up root's other groups with it.
+        command.uid(uid).gid(gid);
+    }
+    match bounded(command, program, &[], at_most) {
+        Ok((_, status)) if status.success() => Ok(()),
+        Ok((_, status)) => Err(format!("{program} ended with {status}")),
+        Err(e) => Err(Chain(&e).to_string()),
+    }
+}
+
+/// Runs a program with its input to its end within `at_most`, and returns its output and its status.
+fn bounded(
+    mut command: Command,
+    program: &str,
+    input: &[u8],
+    at_most: Duration,
+) -> Result<(Vec<u8>, std::process::ExitStatus)> {
     let end = clock::tick() + at_most;
     let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
-    let mut command = Command::new(program);
     // Its own process group, so that the processes it has started are stopped with it.
-    command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().doing(DOING)?;
     let written = talk(&mut child, input).and_then(|output| {
         match output.recv_timeout(end.saturating_duration_since(clock::tick())) {
@@ -54,11 +100,7 @@ pub fn with_input(program: &str, args: &[&str], input: &[u8], at_most: Duration)
             wait(&mut child, end).doing(DOING)?.map(|status| (bytes, status)).ok_or_else(|| late(program, at_most))
         }
     });
-    let (bytes, status) = ended.inspect_err(|_| stop(child))?;
-    match status.success() {
-        true => String::from_utf8(bytes).doing(DOING),
-        false => Err(Error::fault(DOING, format!("{program} ended with {status}"))),
-    }
+    ended.inspect_err(|_| stop(child))
 }
 
 fn late(program: &str, at_most: Duration) -> Error {
@@ -126,6 +168,50 @@ pub fn exec_with_input(program: &str, args: &[String], input: &[u8]) -> Error {
 pub fn exec_with_env<'a>(program: &Path, line: &[OsString], env: impl Iterator<Item = (&'a str, &'a str)>) -> Error {
     let why = Command::new(program).args(line).envs(env).exec();
     Error::fault("begin again", format!("{}: {why}", program.display()))
+}
+
+/// Replaces this process with a program that has exactly this environment. Returns only on failure.
+pub fn exec_with_only(program: &str, args: &[String], env: &BTreeMap<String, String>) -> Error {
+    Error::fault(DOING, format!("{program}: {}", Command::new(program).args(args).env_clear().envs(env).exec()))
+}
+
+/// Starts a program with these files as its input, output and errors, and with an empty environment. It may outlive
+/// this process; until then it is waited for through what is returned.
+pub fn start_apart(program: &Path, args: &[&OsStr], [stdin, stdout, stderr]: [File; 3]) -> std::io::Result<Apart> {
+    let mut command = Command::new(program);
+    command.args(args).env_clear().stdin(stdin).stdout(stdout).stderr(stderr);
+    command.spawn().map(Apart)
+}
+
+/// A program that may outlive this process.
+pub struct Apart(Child);
+
+impl Apart {
+    /// True once it has ended. Then the kernel forgets it.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+/// A program whose output is read and whose end is waited for by the caller.
+pub struct Piped {
+    /// Its process.
+    pub pid: u32,
+    /// Its output.
+    pub stdout: ChildStdout,
+    /// Its errors.
+    pub stderr: ChildStderr,
+}
+
+/// Starts a program without input and with an empty environment.
+pub fn start_piped(program: &Path, args: &[&str]) -> std::io::Result<Piped> {
+    let mut command = Command::new(program);
+    command.args(args).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => Ok(Piped { pid: child.id(), stdout, stderr }),
+        _ => Err(std::io::Error::other("its output is not there")),
+    }
 }
 
 #[cfg(test)]

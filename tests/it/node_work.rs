@@ -87,6 +87,32 @@ fn a_change_answers_the_call_of_its_node_and_no_other() {
 }
 
 #[test]
+fn a_rotation_of_the_authority_is_in_the_work_of_every_node() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let node = Node::joined(&admin, "n1");
+    let (work, version) = current(&node, &client);
+    let authorities = |work: &Value| -> Vec<String> {
+        let named = document(work)["authorities"].as_array().unwrap().clone();
+        named.iter().map(|pem| pem.as_str().unwrap().to_string()).collect()
+    };
+    let file = || fs::read_to_string(served.config.pki_dir.join("cluster-ca.crt")).unwrap();
+    let old = file();
+    assert_eq!(authorities(&work), std::slice::from_ref(&old));
+    let call = wait(&node, &client, &version, 60);
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    assert_eq!(admin.post("/cluster/ca/rotate", &json!({})).status, 200);
+    let both = call.join().unwrap().json();
+    assert_eq!(authorities(&both), [file(), old]);
+    assert_eq!(both["key_certificate"], work["key_certificate"], "the authority that nodes trust already still signs");
+    assert_eq!(admin.delete("/cluster/ca/previous?force=true").status, 200);
+    let (last, _) = current(&node, &client);
+    assert_eq!(authorities(&last), [file()]);
+    assert!(last["version"].as_u64() > both["version"].as_u64());
+    assert_ne!(last["key_certificate"], work["key_certificate"]);
+}
+
+#[test]
 fn a_call_ends_with_the_identity_that_it_was_proven_with() {
     let served = Served::new();
     let (admin, client) = (served.admin(), served.anonymous());
@@ -98,6 +124,22 @@ fn a_call_ends_with_the_identity_that_it_was_proven_with() {
     assert_eq!(again.status, 200, "{}", again.text());
     assert_eq!(waiting(&admin), 0, "the owner of the old key sees nothing of the new node");
     assert_eq!(call.join().unwrap().status, 204);
+}
+
+#[test]
+fn an_answer_that_waited_names_the_next_authority_as_others_do() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let node = Node::joined(&admin, "n1");
+    let (_, version) = current(&node, &client);
+    let waits = wait(&node, &client, &version, 60);
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    assert_eq!(admin.post("/cluster/ca/rotate", &json!({})).status, 200);
+    place(&admin, "s1", "n1");
+    let (answer, other) = (waits.join().unwrap(), admin.get("/nodes"));
+    let next = |answer: &Answer| answer.header("UptimeMesh-Next-Authority").map(str::to_string);
+    assert_eq!((answer.status, next(&answer)), (200, next(&other)));
+    assert!(next(&other).is_some());
 }
 
 #[test]
@@ -268,7 +310,7 @@ fn an_agent_holds_its_work_on_disk_and_refuses_older_work() {
     second.kill();
     fs::write(&file, fs::read_to_string(&file).unwrap().replace("s1-1", "s1-2")).unwrap();
     let mut third = agent("third");
-    until("the copy is not believed", || third.logged().contains("agent.work_unreadable").then_some(()));
+    until("the copy is not believed", || third.logged().contains("runner.file_damaged").then_some(()));
     until("it has its work again", || is_held(&admin).filter(|s| s["replicas"][0]["replica_id"] == "s1-1"));
     // A control plane of a later run, then one whose clock went back.
     let epoch = dir.join("data/keys/work.epoch");

@@ -154,6 +154,7 @@ pub fn forget_old(control: &Control) -> Result<()> {
 /// Deletes a node in one transaction with its event.
 fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, event: Kind) -> Result<()> {
     let (table, work) = (control.leases.clone(), Arc::clone(&control.node_work));
+    let reports = Arc::clone(&control.reports);
     control.store.write(move |w| {
         guard::check(w)?;
         let node = nodes::by_id(w, &id)?.ok_or_else(missing)?;
@@ -175,7 +176,10 @@ fn remove(control: &Control, id: NodeId, condition: Condition, force: bool, even
             "router_assignments": routed});
         events::record(w, event.with(fields))?;
         table.remove(w, &id);
-        w.on_commit(move || work.forget(&id));
+        w.on_commit(move || {
+            work.forget(&id);
+            reports.forget(&id);
+        });
         Ok(())
     })
 }

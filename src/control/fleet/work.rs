@@ -85,6 +85,25 @@ impl Work {
         bells.iter().for_each(Bell::ring);
     }
 
+    /// Gives every node a new version, and wakes all that wait: for what every document says, such as the authorities.
+    pub fn touch_all(&self) {
+        let mut table = lock(&self.table);
+        table.newest += 1;
+        table.floor = table.newest;
+        let newest = table.newest;
+        let bells: Vec<Bell> = table
+            .nodes
+            .values_mut()
+            .filter_map(|entry| {
+                entry.version = newest;
+                entry.waiting.take()
+            })
+            .collect();
+        table.waiting -= bells.len();
+        drop(table);
+        bells.iter().for_each(Bell::ring);
+    }
+
     /// Forgets a node that was deleted, and ends its call.
     pub fn forget(&self, node_id: &NodeId) {
         let mut table = lock(&self.table);
@@ -251,6 +270,11 @@ mod tests {
         assert!(seen(&work, "a") > held, "if it joins again, its work is newer than what it holds");
         work.touch(&[node("a")]);
         assert_eq!(seen(&work, "a").version, 4, "no number comes twice");
+        let before = (seen(&work, "a"), seen(&work, "never-seen"));
+        let (_a, count) = (wait("a"), rung.load(Ordering::SeqCst));
+        work.touch_all();
+        assert_eq!((rung.load(Ordering::SeqCst), work.waiting()), (count + 1, 0));
+        assert!(seen(&work, "a") > before.0 && seen(&work, "never-seen") > before.1, "every node");
         assert_eq!(work.held(&node("b")), None);
         work.note_held(&node("b"), elsewhere);
         assert_eq!(work.held(&node("b")).map(|held| held.version), Some(elsewhere));

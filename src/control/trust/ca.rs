@@ -393,8 +393,7 @@ pub fn drop_previous(control: &Control, force: bool) -> Result<CaView> {
     change(control, CA_DROP_PREVIOUS, || control.ca.drop_previous().map(drop))
 }
 
-/// Records an action before it is done: files and database cannot change in one step, and a change without a trace
-/// would be the worse half.
+/// Records an action before it is done: a change without a trace would be worse than a trace without a change.
 fn change(control: &Control, event: catalogue::Kind, action: impl FnOnce() -> Result<()>) -> Result<CaView> {
     let fields = json!({ "issuing_fingerprint": control.ca.ensure()?.fingerprint_hex() });
     control.store.write(move |w| {
@@ -402,6 +401,7 @@ fn change(control: &Control, event: catalogue::Kind, action: impl FnOnce() -> Re
         events::record(w, event.with(fields)).map(drop)
     })?;
     action()?;
+    control.node_work.touch_all();
     tls::turn(control)?;
     log::info!(
         target: "cluster", event = event.name, fingerprint = control.ca.ensure()?.fingerprint_hex();

@@ -109,6 +109,7 @@ mod tests {
             node_id: "n1".parse().expect("an id"),
             version: WorkVersion { epoch: second.epoch, version: 1 },
             replicas: Vec::new(),
+            authorities: Vec::new(),
         };
         let signed = second.sign(&document, &authority).expect("signed");
         assert_eq!(signed, second.sign(&document, &authority).expect("signed"), "certified once");

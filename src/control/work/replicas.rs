@@ -3,6 +3,7 @@
 use crate::control::fleet::nodes as node_rules;
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
+use crate::control::work::running::is_run;
 use crate::control::work::services as service_rules;
 use crate::control::{Control, guard, limits};
 use crate::crypto;
@@ -12,7 +13,8 @@ use crate::model::events::catalogue::{
     REPLICA_UPDATE,
 };
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
-use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
+use crate::model::replica_words;
+use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, moved};
 use crate::model::{Object, Page, Paging};
 use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
@@ -38,7 +40,7 @@ pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created>
         guard::check(w)?;
         once.create(w, |w| {
             limits::status_fits("replica", &new.status)?;
-            let replica = Replica {
+            let mut replica = Replica {
                 id: new.id,
                 service_id: new.service_id,
                 node_id: new.node_id,
@@ -53,6 +55,9 @@ pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created>
             }
             services::by_id(w, &replica.service_id)?.ok_or_else(service_rules::missing)?;
             nodes::by_id(w, &replica.node_id)?.ok_or_else(node_rules::missing)?;
+            if is_run(w, &replica)? {
+                replica_words::await_report(&mut replica.status, w.now);
+            }
             replicas::insert(w, &replica)?;
             let fields =
                 json!({"replica_id": replica.id, "service_id": replica.service_id, "node_id": replica.node_id});
@@ -74,11 +79,14 @@ pub fn update(
         control.store.read(guard::check)?;
         return condition.unchanged(show(control, &id)?);
     }
-    edit(control, id, condition, REPLICA_UPDATE, |_, replica| {
+    edit(control, id, condition, REPLICA_UPDATE, |w, replica| {
         if let Some(state) = desired_state {
             replica.desired_state = state;
         }
-        if let Some(status) = status {
+        if let Some(mut status) = status {
+            if is_run(w, replica)? {
+                replica_words::keep(&replica.status, &mut status);
+            }
             replica.status = status;
         }
         Ok(json!({"replica_id": replica.id, "service_id": replica.service_id}))
@@ -97,7 +105,8 @@ pub fn place(
     edit(control, id, condition, REPLICA_MOVE, move |w, replica| {
         nodes::by_id(w, &target_node_id)?.ok_or_else(|| Error::not_found("Target node"))?;
         let from = std::mem::replace(&mut replica.node_id, target_node_id);
-        clear_sickness(&mut replica.status);
+        let is_run = is_run(w, replica)?;
+        moved(&mut replica.status, is_run, w.now);
         replica.placement = Some(Placement {
             action: PlacedBy::Move,
             reason: format!("moved by {by}"),

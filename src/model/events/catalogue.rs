@@ -252,6 +252,12 @@ kinds! {
         "A restore of a replica's data was requested; `snapshot_id` is null for the newest snapshot.";
     REPLICA_SNAPSHOT = Replicas "replica.snapshot" Info ["replica_id"]
         "A snapshot of a replica's data was requested.";
+    REPLICA_STATE = Replicas "replica.state" Info
+        ["replica_id", "service_id", "node_id", "state", "message", "exit"]
+        "A node reported that a replica has completed, or is healthy after trouble.";
+    REPLICA_STATE_SICK = Replicas "replica.state" Warning
+        ["replica_id", "service_id", "node_id", "state", "message", "exit"]
+        "A node reported that a replica is unhealthy, has failed, was refused, or ends again and again.";
     REPLICA_UPDATE = Replicas "replica.update" Info ["replica_id", "service_id"]
         "The desired state or the status of a replica was changed.";
 
@@ -282,6 +288,8 @@ kinds! {
         "The spec of an earlier generation was restored as a new generation.";
     SERVICE_ROLLOUT = Services "service.rollout" Info ["service_id", "generation", "by"]
         "A restart of all replicas of a service was requested under a new generation.";
+    SERVICE_RUN = Services "service.run" Info ["service_id", "by"]
+        "Nodes may run the replicas of a service that is older than their ability to do so.";
     SERVICE_UPDATE = Services "service.update" Info ["service_id", "generation", "by"]
         "The description or the spec of a service was changed.";
 

@@ -8,13 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Each part of the agent, and what it may import beside the ground. Only `link` calls the control plane; what does the
 /// work of a node does not know each other, but `reconcile` knows all of it.
 const AGENT_PARTS: &[(&str, &[&str])] = &[
-    ("agent/config", &["model"]),
+    ("agent/config", &["model", "runner"]),
     ("agent/identity", &["crypto", "model"]),
     ("agent/ledger", &["agent/identity", "model"]),
     ("agent/updater", &["model"]),
     ("agent/report", &["model", "sys"]),
-    ("agent/work", &["crypto", "model"]),
-    ("agent/link", &["agent/identity", "agent/ledger", "agent/report", "agent/work", "client", "crypto", "model"]),
+    ("agent/link", &["agent/identity", "agent/ledger", "agent/report", "client", "crypto", "model", "runner"]),
     ("agent/reconcile", &["agent/ledger", "agent/updater", "model"]),
     ("agent/doctor", &["agent/identity", "agent/ledger", "agent/link", "crypto", "model", "sys"]),
 ];

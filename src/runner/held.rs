@@ -1,15 +1,15 @@
 //! The node's work on its own disk: what was proven last, and what may replace it.
 
+use super::kept::Kept;
 use crate::crypto::work;
-use crate::error::{Chain, Error, Result};
-use crate::files::{self, PRIVATE};
+use crate::error::Error;
 use crate::model::ids::NodeId;
 use crate::model::node_work::{Document, FORM, NodeWork, WorkVersion};
 use serde::Deserialize;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// File of the work, beside the identity.
+/// File of the work.
 pub const WORK: &str = "work.json";
 /// Longest document, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
@@ -29,6 +29,8 @@ pub enum Refusal {
     Foreign,
     /// The document is older than the one that the node holds.
     Older,
+    /// The document has the number of the one that the node holds, and says something else.
+    Forked,
 }
 
 impl fmt::Display for Refusal {
@@ -40,6 +42,10 @@ impl fmt::Display for Refusal {
             Refusal::Form => "it is in a form that this version does not know: update this node's program",
             Refusal::Foreign => "it is the work of another node",
             Refusal::Older => "it is older than the work that this node holds",
+            Refusal::Forked => {
+                "it has the number of the work that this node holds, and says something else: do two control planes \
+                    sign for this cluster?"
+            }
         })
     }
 }
@@ -70,31 +76,21 @@ pub fn prove(work: &NodeWork, authorities_pem: &str, node_id: &NodeId) -> std::r
 
 /// The work that the node holds, and its file.
 pub struct Held {
-    path: PathBuf,
+    kept: Kept,
     held: Option<(NodeWork, Document)>,
 }
 
 impl Held {
-    /// The work in the directory of an identity. A file that does not prove itself counts as none, and is reported: the
-    /// control plane has it.
+    /// The work in a directory. A file that does not prove itself is reported, and the previous one counts.
     pub fn load(dir: &Path, authorities_pem: &str, node_id: &NodeId) -> Held {
-        let path = dir.join(WORK);
-        let read = || -> Result<Option<(NodeWork, Document)>> {
-            let Some(text) = files::read(&path)? else { return Ok(None) };
+        let (kept, held) = Kept::load(dir.join(WORK), |text| {
             let work: NodeWork =
-                serde_json::from_str(&text).map_err(|e| Error::fault("read the node's work", e.to_string()))?;
+                serde_json::from_str(text).map_err(|e| Error::fault("read the node's work", e.to_string()))?;
             let document = prove(&work, authorities_pem, node_id)
                 .map_err(|why| Error::fault("prove the node's work", why.to_string()))?;
-            Ok(Some((work, document)))
-        };
-        let held = read().unwrap_or_else(|e| {
-            log::warn!(
-                target: "agent", event = "agent.work_unreadable", node_id, file:% = path.display(), error:% = Chain(&e);
-                "This machine's copy of the node's work cannot be used; the control plane gives it again"
-            );
-            None
+            Ok((work, document))
         });
-        Held { path, held }
+        Held { kept, held }
     }
 
     /// Its state, as far as these authorities prove it: work of another cluster says nothing about this one's.
@@ -108,14 +104,25 @@ impl Held {
         let document = prove(work, authorities_pem, node_id).map_err(NotTaken::Refused)?;
         match self.version(authorities_pem) {
             Some(held) if held > document.version => return Err(NotTaken::Refused(Refusal::Older)),
-            Some(held) if held == document.version => return Ok(false),
+            Some(held) if held == document.version => return self.again(work),
             Some(_) | None => {}
         }
         let text = serde_json::to_string(work)
             .map_err(|e| NotTaken::Unwritten(Error::fault("write the node's work", e.to_string())))?;
-        files::write(&self.path, text.as_bytes(), PRIVATE).map_err(NotTaken::Unwritten)?;
+        self.kept.write(&text).map_err(NotTaken::Unwritten)?;
         self.held = Some((work.clone(), document));
         Ok(true)
+    }
+
+    /// Work with the number of what is held must be the same.
+    fn again(&self, work: &NodeWork) -> Taken {
+        let is_same = self.held.as_ref().is_some_and(|(held, _)| held.document == work.document);
+        if is_same { Ok(false) } else { Err(NotTaken::Refused(Refusal::Forked)) }
+    }
+
+    /// The signed work.
+    pub fn work(&self) -> Option<&NodeWork> {
+        self.held.as_ref().map(|(work, _)| work)
     }
 
     /// The document.
@@ -139,42 +146,9 @@ pub enum NotTaken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::pki::{CLUSTER, Ca};
-    use crate::crypto::work::WorkKey;
-
-    struct Cluster {
-        authority: Ca,
-        key: WorkKey,
-    }
-
-    impl Cluster {
-        fn new(dir: &Path) -> Cluster {
-            files::private_dir(dir).expect("a directory");
-            let authority = Ca::create(dir, &CLUSTER).expect("an authority");
-            Cluster { authority, key: WorkKey::generate().expect("a key").0 }
-        }
-
-        fn signed(&self, text: String, version: WorkVersion) -> NodeWork {
-            NodeWork {
-                node_id: node("n1"),
-                version,
-                signature: self.key.sign(&text),
-                document: text,
-                key_pem: self.key.public_pem(),
-                key_certificate: self.key.certify(&self.authority).expect("certified"),
-            }
-        }
-
-        fn work(&self, node_id: &str, epoch: u64, version: u64) -> NodeWork {
-            let version = WorkVersion { epoch, version };
-            let document = Document { v: FORM, node_id: node(node_id), version, replicas: Vec::new() };
-            self.signed(serde_json::to_string(&document).expect("JSON"), version)
-        }
-    }
-
-    fn node(id: &str) -> NodeId {
-        id.parse().expect("an id")
-    }
+    use crate::error::Chain;
+    use crate::files::{self, PRIVATE};
+    use crate::runner::test_cluster::{Cluster, node};
 
     fn refusal(taken: Taken) -> Option<Refusal> {
         match taken {
@@ -197,13 +171,14 @@ mod tests {
         assert!(!held.take(&ours.work("n1", 5, 2), pem, &id).expect("the same"));
         let altered = NodeWork { document: ours.work("n1", 5, 3).document, ..ours.work("n1", 5, 4) };
         let other_state = NodeWork { version: WorkVersion { epoch: 5, version: 9 }, ..ours.work("n1", 5, 8) };
-        let other_key = NodeWork { key_pem: theirs.key.public_pem(), ..ours.work("n1", 5, 8) };
+        let other_key = NodeWork { key_pem: theirs.key_pem(), ..ours.work("n1", 5, 8) };
         let future = ours.signed(r#"{"v":2,"work":[]}"#.to_string(), WorkVersion { epoch: 9, version: 9 });
         let long = ours.signed(" ".repeat(DOCUMENT_BYTES_MAX + 1), WorkVersion { epoch: 9, version: 9 });
         for (work, why) in [
             (ours.work("n1", 5, 1), Refusal::Older),
             (ours.work("n1", 4, 100), Refusal::Older),
             (ours.work("n2", 6, 1), Refusal::Foreign),
+            (ours.work_of("n1", 5, 2, &["s1"]), Refusal::Forked),
             (other_state, Refusal::Foreign),
             (altered, Refusal::Unsigned),
             (theirs.work("n1", 6, 1), Refusal::Uncertified),
@@ -222,7 +197,9 @@ mod tests {
         assert_eq!(version(&Held::load(&own, theirs.authority.cert_pem(), &id), theirs.authority.cert_pem()), None);
         assert!(held.take(&theirs.work("n1", 1, 0), theirs.authority.cert_pem(), &id).expect("the first of its own"));
         files::write(&own.join(WORK), b"{", PRIVATE).expect("written");
-        assert!(Held::load(&own, pem, &id).document().is_none(), "a damaged file is none");
+        assert_eq!(version(&Held::load(&own, pem, &id), pem), Some("6.0".to_string()), "the previous one");
+        files::write(&own.join("work.previous.json"), b"{", PRIVATE).expect("written");
+        assert!(Held::load(&own, pem, &id).document().is_none(), "both are damaged");
         std::fs::remove_dir_all(dir).expect("the directory is ours");
     }
 
