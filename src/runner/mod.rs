@@ -3,7 +3,9 @@
 
 mod cgroup;
 mod changes;
+pub mod container;
 pub mod decide;
+mod docker;
 pub mod exit;
 pub mod health;
 pub mod held;

@@ -51,6 +51,7 @@ mod readme;
 mod release;
 mod replicas;
 mod root;
+mod runner_container;
 mod runner_process;
 mod services;
 mod settings;
