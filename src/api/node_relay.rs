@@ -1,4 +1,5 @@
-//! `POST /node/relay/{relay_id}`: a node sends what a reader has requested. The answer waits while the reader is behind.
+//! `POST /node/relay/{relay_id}`: a node sends what a reader has requested. The answer waits while the reader is
+//! behind.
 
 use super::{arg_id, body_at};
 use crate::clock;

@@ -57,7 +57,7 @@ pub struct Control {
     pub tls: Option<tls::Tls>,
     /// Nodes that wait for work.
     pub node_work: Arc<node_work::Work>,
-    /// What nodes send to readers.
+    /// Relays from nodes to readers.
     pub relays: Arc<relays::Relays>,
     /// Reports of nodes on their replicas.
     pub reports: Arc<reports::Reports>,

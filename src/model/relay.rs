@@ -45,7 +45,7 @@ pub struct SignedRequest {
     pub signature: String,
 }
 
-/// What a reader requests of a node.
+/// A reader's request to a node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RelayRequest {
     /// Form of the request, [`FORM`].

@@ -193,10 +193,10 @@ pub const FIELDS: &[Row] = &[
         "body",
         "/node/relay/{relay_id}",
         "text",
-        "Lines `REPLICA TIME STREAM TAG TEXT`, each with an end of line. REPLICA is the position in the request, STREAM \
-            `o` or `e`, and TAG `P` for a line that continues in the next one, else `F`.",
+        "Lines `REPLICA TIME STREAM TAG TEXT`, each with an end of line. REPLICA is the position in the request, \
+            STREAM `o` or `e`, and TAG `P` for a line that continues in the next one, else `F`.",
     ),
-    row("body", "/node/relay/{relay_id}", "reason", "Why it failed, a sentence."),
+    row("body", "/node/relay/{relay_id}", "reason", "Reason of the failure, a sentence."),
     row("body", "/node/status", "changes.[].seq", "Number of the report; it grows with each one of this replica."),
     row("body", "/node/status", "changes.[].status", "Status of the replica on its node."),
     row("body", "/node/status", "changes.[].status.state", "State."),

@@ -1,5 +1,5 @@
-//! Relays to readers at the control plane: what they request comes with the node's work, is proven, and is posted from a
-//! thread and a connection of its own until all is sent or the reader has left.
+//! Relays to readers at the control plane. A request comes with the node's work and is proven; then a thread with a
+//! connection of its own posts until all is sent or the reader has left.
 
 use super::contact::{Contact, Line, Pause, rest};
 use super::{AgentError, Linked};

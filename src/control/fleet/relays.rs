@@ -52,7 +52,7 @@ struct State {
     has_reader: bool,
 }
 
-/// What the node has said.
+/// State of a relay by the last post of its node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Said {
     Nothing,
@@ -74,7 +74,7 @@ pub struct Post {
     pub reason: String,
 }
 
-/// What became of a post.
+/// Outcome of a post.
 pub enum Offered {
     /// It was taken, now or before.
     Taken,
@@ -214,7 +214,7 @@ impl Drop for Source {
 /// A relay while its reader takes from it: the node's posts wait.
 pub struct Held<'r>(MutexGuard<'r, State>);
 
-/// What is to be known of a relay without a waiting line.
+/// Outlook of a relay without a waiting line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// More of what is there already will come.
@@ -243,7 +243,7 @@ impl Held<'_> {
         Some(line)
     }
 
-    /// What will come after the waiting lines.
+    /// Outlook after the waiting lines.
     pub fn standing(&self, now: Instant) -> Standing {
         let is_late = self.0.until <= now && self.0.writer.is_none();
         match &self.0.said {

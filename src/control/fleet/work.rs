@@ -175,8 +175,8 @@ impl Work {
         lock(&self.table).nodes.get(node_id)?.held
     }
 
-    /// Waits for a version other than the one seen, or for the request of a relay; `None` if there is one already. An older call of the node that
-    /// waits is ended: the node has lost it.
+    /// Waits for a version other than the one seen, or for the request of a relay; `None` if there is one already. An
+    /// older call of the node that waits is ended: the node has lost it.
     pub fn wait(self: &Arc<Work>, node_id: &NodeId, seen: &WorkVersion) -> Option<Waiting> {
         let mut table = lock(&self.table);
         let version = table.version(node_id);
