@@ -45,7 +45,11 @@ pub fn spec(f: &mut Fields) -> Option<Object> {
 /// The keys of a replica's workload. Values of environment variables may be secrets, and are not part of a fault.
 fn workload(s: &mut Fields) {
     for key in KEYS {
-        s.describe_field(key.path, || schema(&key.kind));
+        // Other values are kept, as those of a record, where the spec does not name its driver.
+        s.describe_field(key.path, || match key.path {
+            "driver" => schema(&key.kind),
+            _ => json!({ "anyOf": [schema(&key.kind), {}] }),
+        });
     }
     for fault in Workload::read(s.whole()).err().into_iter().flatten() {
         let at = fault.path.split('.').map(Loc::from).collect();

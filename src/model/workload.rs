@@ -1,8 +1,9 @@
 //! The part of a service's spec that says how a replica runs on its node: what runs, with which rights and limits, how
 //! its health is checked, when it is restarted and how it is stopped.
 //!
-//! Version 1 let operators keep anything in a spec. So a spec is checked strictly only if it names its `driver`, or has
-//! a list as `command`; any other with wrong values here is a record, which no node runs, and gets warnings.
+//! Version 1 let operators keep anything in a spec, such as a file of Compose. So a spec is checked strictly only if it
+//! names its `driver`, or has a list as `command` and no `image`; any other with wrong values here is a record, which no
+//! node runs, and gets warnings.
 
 pub mod keys;
 
@@ -193,7 +194,8 @@ pub fn warnings(spec: &Object) -> Vec<String> {
 
 /// True if the spec's wrong values are faults.
 fn is_strict(spec: &Object) -> bool {
-    value(spec, "driver").is_some() || value(spec, "command").is_some_and(Value::is_array)
+    let is_program = value(spec, "command").is_some_and(Value::is_array) && value(spec, "image").is_none();
+    value(spec, "driver").is_some() || is_program
 }
 
 fn driver(spec: &Object) -> Driver {
@@ -378,6 +380,7 @@ mod tests {
             (json!({"image": "x", "command": ["run"]}), Driver::Container, 0),
             (json!({"command": "python3 -m http.server"}), Driver::None, 1),
             (json!({"image": {"name": "x"}, "environment": ["A=b"]}), Driver::None, 2),
+            (json!({"image": "x", "command": ["run"], "environment": ["A=b"]}), Driver::None, 1),
             (json!({"user": 5, "restart": "always"}), Driver::None, 0),
             (json!({"driver": "none", "command": ["x"], "health": 5}), Driver::None, 0),
         ] {

@@ -252,7 +252,7 @@ fn the_data_directory_belongs_to_one_server_and_is_free_again_after_a_kill() {
     assert_eq!(again.get("/nodes").status, 200, "sessions survive a restart");
     assert_eq!(second.terminate(), 0, "{}", second.logged());
     assert!(second.logged().contains("serve.stop"), "{}", second.logged());
-    assert_eq!(ok(dir.path(), &["migrate"]), "data/app.db is at version 12; 0 migrations were applied now.\n");
+    assert_eq!(ok(dir.path(), &["migrate"]), "data/app.db is at version 13; 0 migrations were applied now.\n");
 }
 
 #[test]

@@ -171,7 +171,7 @@ fn a_database_that_is_damaged_newer_or_changed_is_refused_and_left_alone() {
     fs::write(&path, &torn).unwrap();
     refused("damaged; restore a backup");
     fs::write(&path, &sound).unwrap();
-    assert!(ok(dir.path(), &["migrate"]).contains("is at version 12"));
+    assert!(ok(dir.path(), &["migrate"]).contains("is at version 13"));
 }
 
 /// Somebody else's transaction on a database, as a backup script or a curious operator begins one; it ends when this is

@@ -52,7 +52,8 @@ fn what_is_not_known_in_a_spec_is_told_wherever_it_is_shown() {
     }
     let own = json!({"spec": {"image": "nginx", "command": ["x"], "env": {"replicas": "1"}, "team": {"count": 1},
         "replicas_desired": 1}});
-    assert_eq!(admin.patch("/services/web", &own).json()["warnings"], json!([]));
+    let near = json!(["spec.env is not known here; did you mean spec.environment?"]);
+    assert_eq!(admin.patch("/services/web", &own).json()["warnings"], near);
     let again = admin.patch("/services/web", &json!({"spec": {"instances": 2}})).json();
     assert_eq!(
         texts(&again["warnings"]),
