@@ -236,11 +236,34 @@ fn progress_of(api: &Api, id: &str) -> Called<State<()>> {
         return Ok(State::Working(format!("{id}: {now} of {desired} replicas, {left} actions left")));
     }
     if plan["actual_replicas"] == plan["desired_replicas"] {
-        return Ok(State::Done(()));
+        return Ok(health_of(id, &plan["generation"], &api.list(&format!("/replicas?service_id={}", encoded(id)))?));
     }
     let mut why = vec![format!("{id} has {} of {} replicas", plan["actual_replicas"], plan["desired_replicas"])];
     why.extend(plan["warnings"].as_array().into_iter().flatten().map(said));
     Ok(State::Failed(Failure::Failed(why.join("\n"))))
+}
+
+/// Progress of the replicas that nodes run: done once all are well and have this generation.
+fn health_of(id: &str, generation: &Value, all: &[Value]) -> State<()> {
+    let is_run = |r: &&Value| !r["status"]["state_since"].is_null() || !r["status"]["unavailable_since"].is_null();
+    let is = |r: &Value, words: &[&str]| words.iter().any(|word| r["status"]["state"] == *word);
+    let is_new = |r: &Value| r["status"]["desired_generation"] == *generation;
+    let run: Vec<&Value> = all.iter().filter(is_run).collect();
+    if let Some(lost) = run.iter().find(|r| is_new(r) && is(r, &["crashloop", "failed", "refused"])) {
+        let status = &lost["status"];
+        let why = [&status["message"], &status["exit"]["words"]].into_iter().filter_map(Value::as_str);
+        let why: String = why.map(|why| format!("\n{why}")).collect();
+        let (replica, state, node) = (said(&lost["id"]), said(&status["state"]), said(&lost["node_id"]));
+        return State::Failed(Failure::Failed(format!("{replica} is {state} on {node}{why}")));
+    }
+    let is_reported = |r: &Value| r["status"]["unavailable_since"].is_null();
+    let has_it = |r: &Value| r["status"]["applied_generation"] == *generation || is_new(r) && is(r, &["completed"]);
+    let is_well = |r: &&&Value| is_reported(r) && has_it(r);
+    let well = run.iter().filter(is_well).count();
+    if well == run.len() {
+        return State::Done(());
+    }
+    State::Working(format!("{id}: {well} of {} replicas are well in generation {generation}", run.len()))
 }
 
 fn rollout(args: &Args) -> Result<(), Failure> {
@@ -278,4 +301,36 @@ fn delete(args: &Args) -> Result<(), Failure> {
 
 fn path(args: &Args, rest: &str) -> String {
     format!("/services/{}{rest}", encoded(args.word(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_ends_when_all_that_nodes_run_is_well_in_the_new_generation() {
+        let (well, waits) = (json!({"state_since": "t", "applied_generation": 2}), json!({"unavailable_since": "t"}));
+        let old = json!({"state_since": "t", "applied_generation": 1, "state": "crashloop", "desired_generation": 1});
+        let lost = json!({
+            "state_since": "t", "state": "crashloop", "desired_generation": 2, "message": "Ends at once.",
+            "exit": {"words": "exit code 1"},
+        });
+        let done = json!({"state_since": "t", "state": "completed", "desired_generation": 2});
+        let record = json!({"healthy": true});
+        let after = |all: &[&Value]| {
+            let replica = |status: &&Value| json!({"id": "r", "node_id": "n", "status": status});
+            match health_of("web", &json!(2), &all.iter().map(replica).collect::<Vec<_>>()) {
+                State::Done(()) => "done".to_string(),
+                State::Working(text) => text,
+                State::Failed(Failure::Failed(why)) => why,
+                State::Failed(_) => "failed".to_string(),
+            }
+        };
+        assert_eq!(
+            (after(&[]), after(&[&record]), after(&[&well, &done])),
+            ("done".into(), "done".into(), "done".into())
+        );
+        assert_eq!(after(&[&well, &waits, &old]), "web: 1 of 3 replicas are well in generation 2");
+        assert_eq!(after(&[&well, &lost]), "r is crashloop on n\nEnds at once.\nexit code 1");
+    }
 }

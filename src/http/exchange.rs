@@ -31,8 +31,8 @@ use crate::{clock, crypto, logger};
 /// Bytes requested from the socket at once.
 const READ_BYTES: usize = 8 << 10;
 
-/// Connections that keep their thread in a silence, for those that speak again at once. Thousands share few threads.
-pub(super) const HOLDING_MAX: usize = 16;
+/// Active connections beyond which none keeps its thread in a silence: thousands that speak at once share few threads.
+pub(super) const ACTIVE_MAX: usize = 128;
 
 /// Time and amount for which a closing connection still reads: closing with unread bytes would make the kernel reset
 /// the connection, and the client would lose the answer.
@@ -49,8 +49,8 @@ pub(crate) struct Service {
     /// TLS configurations; `None` for plain HTTP only.
     pub tls: Option<TlsSource>,
     pub stop: Stop,
-    /// Connections that keep their thread in a silence.
-    pub holding: AtomicUsize,
+    /// Connections that have a worker.
+    pub active: AtomicUsize,
     /// Bytes of bodies in memory, over all connections.
     pub bodies_bytes: AtomicUsize,
     /// Memory of answers that wait to be sent.
@@ -61,18 +61,17 @@ pub(crate) struct Service {
     pub lines: logger::Quota,
 }
 
-/// The right to keep a thread in a silence; counted until this is dropped.
-struct Hold<'s>(&'s AtomicUsize);
+/// A connection that has a worker; counted until this is dropped.
+struct Active<'s>(&'s AtomicUsize);
 
-impl Hold<'_> {
-    /// `None` if enough have it.
-    fn take(count: &AtomicUsize) -> Option<Hold<'_>> {
-        let one_more = |held: usize| (held < HOLDING_MAX).then_some(held + 1);
-        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok().then(|| Hold(count))
+impl Active<'_> {
+    fn begin(count: &AtomicUsize) -> Active<'_> {
+        count.fetch_add(1, Ordering::Relaxed);
+        Active(count)
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for Active<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -162,12 +161,12 @@ impl Conn {
 
     /// Serves requests until the connection ends or must wait.
     pub fn converse(mut self, service: &Service) -> After {
+        let _active = Active::begin(&service.active);
         if self.is_finished {
             self.linger();
             return After::Close;
         }
-        let hold = Hold::take(&service.holding);
-        self.transport.until(if hold.is_some() { service.limits.hold_time } else { Duration::ZERO });
+        self.transport.until(service.limits.hold_time);
         let (peer, source) = (self.peer, address::client(self.peer.ip()));
         let may = || {
             let free =
@@ -193,7 +192,6 @@ impl Conn {
                 return After::Close;
             }
         }
-        drop(hold);
         if self.certificate.is_none() {
             self.certificate = self.transport.client_certificate();
         }
@@ -206,15 +204,18 @@ impl Conn {
 
     /// Serves requests; `More` if the client has fallen silent after one.
     fn exchanges(&mut self, service: &Service) -> Done {
+        let mut has_served = false;
         loop {
             if self.unread().is_empty() {
                 if service.stop.is_raised() {
                     return Done::Last;
                 }
-                self.transport.until(service.limits.hold_time);
-                let hold = if self.standing.is_resident() { None } else { Hold::take(&service.holding) };
-                let may_wait = hold.is_some() || self.transport.has_bytes();
-                match if may_wait { self.fill() } else { Err(io::ErrorKind::WouldBlock.into()) } {
+                // A node speaks again in seconds: it keeps no thread until then.
+                let is_crowded = service.active.load(Ordering::Relaxed) > ACTIVE_MAX;
+                let keeps_none = has_served && (is_crowded || self.standing.is_resident());
+                let hold_time = if keeps_none { Duration::ZERO } else { service.limits.hold_time };
+                self.transport.until(hold_time);
+                match self.fill() {
                     Ok(0) => return Done::Last,
                     Ok(_) => {}
                     Err(e) if timed_out(&e) => {
@@ -226,7 +227,7 @@ impl Conn {
                 }
             }
             match self.exchange(service) {
-                Ok(Done::More) => self.silent_since = clock::tick(),
+                Ok(Done::More) => (self.silent_since, has_served) = (clock::tick(), true),
                 Ok(Done::Last) => {
                     self.linger();
                     return Done::Last;

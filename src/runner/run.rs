@@ -83,6 +83,9 @@ pub struct RunSpec {
     /// Way of stopping it, once its service is gone.
     #[serde(default)]
     pub stop: StopSpec,
+    /// Place among the runs of the replica: later ones have greater numbers.
+    #[serde(default)]
+    pub sequence: u64,
     /// Starts of the replica before it, with the same digest.
     #[serde(default)]
     pub restarts: u64,

@@ -27,7 +27,7 @@ use crate::model::events::catalogue::{SCHEDULER_BRAKE_OFF, SCHEDULER_BRAKE_ON, S
 use crate::model::ids::ServiceId;
 use crate::model::leases::LeaseState;
 use crate::store::{Read, Store, Write, events};
-use crate::thread::{aside, lock};
+use crate::thread::lock;
 use brake::{Brake, Change};
 use plan::Plan;
 use rhythm::Rhythm;
@@ -113,7 +113,7 @@ impl Lane {
         let mine = turn.0;
         turn.0 += 1;
         while turn.1 != mine {
-            turn = aside(|| self.next.wait(turn)).unwrap_or_else(PoisonError::into_inner);
+            turn = self.next.wait(turn).unwrap_or_else(PoisonError::into_inner);
         }
         LaneTurn(self)
     }

@@ -326,7 +326,7 @@ impl ReplicaView {
     pub fn is_outdated(&self, generation: i64) -> bool {
         let says = |value: &Option<Value>| value.as_ref().and_then(Value::as_i64) == Some(generation);
         let is_fresh = self.is_run && self.facts.applied_generation.is_none() && self.facts.update_state.is_none();
-        !(says(&self.facts.applied_generation) || (is_fresh && says(&self.facts.desired_generation)))
+        !(says(&self.facts.applied_generation) || is_fresh && says(&self.facts.desired_generation))
     }
 }
 

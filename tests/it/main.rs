@@ -48,6 +48,7 @@ mod program;
 mod proxies;
 mod readme;
 mod release;
+mod replicas;
 mod root;
 mod runner_process;
 mod services;

@@ -1,7 +1,7 @@
 //! `POST /node/status`: what a node reports is what everyone sees of its replicas, and nothing else is.
 
 use crate::node::Node;
-use crate::support::{Answer, Client, Served};
+use crate::support::{Answer, Client, Served, until};
 use crate::ui::Visitor;
 use serde_json::{Value, json};
 
@@ -277,4 +277,20 @@ fn a_document_has_no_more_than_a_node_takes_and_the_rest_is_named() {
     assert!(left_out.contains(&json!("a-79")) && !left_out.contains(&json!("a-10")), "{left_out:?}");
     let notice = format!("it does not get the {} newest", left_out.len());
     assert!(visitor.page("/ui/nodes/n1").contains(&notice), "{notice}");
+}
+
+#[test]
+fn what_a_node_had_before_its_runner_waits_for_a_report() {
+    let served = Served::new();
+    let admin = served.admin();
+    let (_one, mut two) = fleet(&admin);
+    let claimed = json!({"status": {"healthy": true, "applied_generation": 1}});
+    assert_eq!(admin.patch("/replicas/s-2", &claimed).json()["status"], claimed["status"]);
+    let runner = json!({"runner": {"drivers": ["process"], "limits": "none", "rights": "user"}});
+    assert_eq!(two.heartbeat(&admin, 45, &runner).status, 200);
+    let waits = until("the claim is gone", || {
+        let now = status(&admin, "s-2");
+        (now["state"] == "pending").then_some(now)
+    });
+    assert_eq!((&waits["healthy"], &waits["desired_generation"]), (&Value::Null, &json!(1)), "{waits}");
 }

@@ -4,6 +4,7 @@
 use super::{Lease, Leases};
 use crate::control::Control;
 use crate::control::fleet::unstored::Unstored;
+use crate::control::work::running;
 use crate::error::{Chain, Result};
 use crate::model::Object;
 use crate::model::ids::NodeId;
@@ -95,12 +96,19 @@ fn write(
                 .ok_or_else(|| table.refuse(&id, "node not enrolled", Some(Reason::IdentityReplaced)))?;
             let placement =
                 |node: &Node| -> Vec<_> { status_keys::placement().map(|key| node.status.get(key).cloned()).collect() };
-            let before = placement(&node);
+            let (before, runner) = (placement(&node), node.status.get(status_keys::RUNNER).cloned());
             // A control plane of 2.0.0 stored the run as a part of the status.
             let had_run = AgentRun::take(&mut node.status).is_some();
             if merge_status(&mut node.status, all) || had_run {
                 crate::control::limits::status_fits("node", &node.status)?;
-                if placement(&node) == before { nodes::report(w, &node)? } else { nodes::update(w, &node)? }
+                if placement(&node) == before {
+                    nodes::report(w, &node)?
+                } else {
+                    nodes::update(w, &node)?
+                }
+                if node.status.get(status_keys::RUNNER) != runner.as_ref() {
+                    running::await_reports(w, &id)?;
+                }
             }
             let number = table.with(&id, Lease::status_written);
             let (table, id) = (table.clone(), id.clone());
