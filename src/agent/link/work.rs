@@ -7,6 +7,7 @@ use super::{AgentError, BACKOFF_CEILING, BACKOFF_FIRST, Linked, jittered};
 use crate::agent::identity::Identity;
 use crate::client::{CallError, Paused};
 use crate::clock;
+use crate::model::node_status::WorkRefusal;
 use crate::model::node_work::NodeWork;
 use crate::runner::Runner;
 use crate::runner::held::{Held, NotTaken, Refusal};
@@ -93,6 +94,10 @@ impl WorkCall {
             );
         }
         self.refused = refusal;
+        if let Some(runner) = &self.runner {
+            let refused = |why: Refusal| WorkRefusal { version: Some(work.version), reason: why.to_string() };
+            runner.note_refusal(refusal.map(refused));
+        }
         let is_new = taken.map_err(|e| match e {
             NotTaken::Refused(why) => AgentError::Call(CallError::Unreachable(format!("refused the work: {why}"))),
             NotTaken::Unwritten(e) => AgentError::Local(e),
