@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 use uptimemesh::runner::process::{ProcessConfig, Processes};
-use uptimemesh::runner::run::RunState;
+use uptimemesh::runner::run::{RunState, SeenRun};
 
 /// The data directory of an agent. Dropping it ends what runs there, whatever became of the agent.
 struct Home {
@@ -48,9 +48,12 @@ impl Drop for Home {
         };
         let is_over = |processes: &Processes| {
             let runs = processes.list().unwrap_or_default();
-            let alive = runs.iter().filter(|run| matches!(run.state, RunState::Starting | RunState::Running { .. }));
-            let left = alive.map(|run| processes.stop(&run.spec.id, "SIGKILL", Duration::ZERO)).count();
-            (left == 0).then(|| runs.iter().for_each(|run| drop(processes.remove(&run.spec.id))))
+            let is_alive = |run: &&SeenRun| matches!(run.state, RunState::Starting | RunState::Running { .. });
+            let alive: Vec<&SeenRun> = runs.iter().filter(is_alive).collect();
+            for run in &alive {
+                let _ = processes.stop(&run.spec.id, "SIGKILL", Duration::ZERO);
+            }
+            alive.is_empty().then(|| runs.iter().for_each(|run| drop(processes.remove(&run.spec.id))))
         };
         // The agent that was killed may hold the directory for a moment.
         let processes = until("the runs can be ended", || Processes::open(clone(&config)).ok());
