@@ -16,6 +16,8 @@ pub const TABLES: &[&[Route]] = &[
     api::nodes::ROUTES,
     api::node_runs::ROUTES,
     api::node_self::ROUTES,
+    api::logs::ROUTES,
+    api::node_relay::ROUTES,
     api::node_status::ROUTES,
     api::node_work::ROUTES,
     api::join_tokens::ROUTES,

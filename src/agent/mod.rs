@@ -26,6 +26,7 @@ use config::{AgentConfig, RunnerPlace};
 use identity::Identity;
 use ledger::{Accepted, Ledger, Run};
 use link::contact::Contact;
+use link::relays::Relays;
 use link::status::StatusCall;
 use link::work::WorkCall;
 use link::{ControlPlane, Link, Linked};
@@ -97,7 +98,8 @@ impl Agent {
         let report = Report::new(&run.id, facts.clone(), reconciler.watch(), abilities);
         let contact = Watch::new(None);
         let held = Held::load(&identity.dir, &identity.ca_pem, &identity.node_id);
-        let work_call = WorkCall::new(contact.clone(), held, runner.clone());
+        let relays = Relays::new(contact.clone(), runner.as_ref().map(|_| config.runner_dir.join("logs")));
+        let work_call = WorkCall::new(contact.clone(), held, runner.clone(), relays);
         let (ttl_s, publish_to) = (config.lease_ttl_s, contact.clone());
         let link = Link::new(control_plane, identity, ttl_s, report, accepted.clone(), publish_to)?;
         Ok(Agent { identity_dir, link, work_call, contact, reconciler, facts, accepted, runner })

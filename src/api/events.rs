@@ -22,7 +22,7 @@ use tiny_http::Method::{Get, Post};
 const PAGE_DEFAULT: i64 = 200;
 /// A reader gets no more events this long after its session or token has ended, also if another process ended it.
 const AUTHORIZED_FOR: Duration = Duration::from_secs(5);
-/// Longest time without a look at the session of a silent stream. Unused threads end sooner, so many silent streams
+/// Longest time without a look at the session of a silent stream. Unused threads end sooner: silent streams together
 /// keep none.
 const SILENT_FOR: Duration = Duration::from_secs(8);
 /// Interval between comments on an idle stream, by which both ends learn that the other is gone.

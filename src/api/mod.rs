@@ -8,6 +8,8 @@ pub mod cluster;
 pub mod endpoints;
 pub mod events;
 pub mod join_tokens;
+pub mod logs;
+pub mod node_relay;
 pub mod node_runs;
 pub mod node_self;
 pub mod node_status;

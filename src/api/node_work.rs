@@ -28,7 +28,8 @@ pub const ROUTES: &[Route] = &[
         "Show the signed work of the calling node, or wait for a change. `after` names the state that the node holds \
             on its disk. While it is the current one, the answer comes after the next change, or is an empty 204 \
             after `wait` seconds. A node has one waiting call: a newer one ends the older. `Retry-After` asks the \
-            node to pause before its next call.",
+            node to pause before its next call. `relay_requests` are requests of readers, such as one for the log of \
+            a replica: they come at once, with unchanged work too, and each is given once.",
     ),
     route(Get, "/nodes/{node_id}/work", By(Viewer, state))
         .gives(200, "NodeWorkState")
@@ -49,7 +50,7 @@ fn show(app: &App, request: &Request, caller: &NodeCaller) -> Reply {
     let found = move |node_id: Option<NodeId>, is_paced: bool| {
         let response = node_id.map_or_else(
             || Ok(Response::empty(204)),
-            |node_id| documents.current(&node_id).map(|document| Response::json(200, &document)),
+            |node_id| documents.answer(&node_id).map(|answer| Response::json(200, &answer)),
         );
         response.map(|response| match is_paced.then(|| work.retry_after_s()).flatten() {
             Some(wait_s) => response.with("Retry-After", wait_s.to_string()),

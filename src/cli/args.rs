@@ -116,6 +116,13 @@ pub struct Args {
 /// Reads a command line. Options may stand before and after the subcommand; each `--name VALUE` or `--name=VALUE`.
 pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[&Command], global: &[Opt]) -> Args {
     let options = || commands.iter().flat_map(|c| c.options.iter().copied().flatten()).chain(global);
+    // Commands may use one letter for different options.
+    let short = |letter: char, words: &[String]| {
+        let said = words.join(" ") + " ";
+        let is_named = |c: &&&Command| said.strip_prefix(c.name).is_some_and(|rest| rest.starts_with(' '));
+        let own = commands.iter().filter(is_named).flat_map(|c| c.options.iter().copied().flatten());
+        own.chain(options()).find(|o| o.letter == Some(letter)).map(|o| o.name.to_string())
+    };
     let takes_many = |name: &str| options().any(|o| o.name == name && o.value.ends_with("..."));
     let takes_value = |name: &str| {
         options().find(|o| o.name == name).map(|o| !o.value.is_empty()).or_else(|| setting(name).map(|_| true))
@@ -126,9 +133,7 @@ pub fn read(line: impl IntoIterator<Item = std::ffi::OsString>, commands: &[&Com
         let (written, name) = match parser.next() {
             Ok(None) => return args,
             Ok(Some(Long(name))) => (format!("--{name}"), Some(name.to_string())),
-            Ok(Some(Short(letter))) => {
-                (format!("-{letter}"), options().find(|o| o.letter == Some(letter)).map(|o| o.name.to_string()))
-            }
+            Ok(Some(Short(letter))) => (format!("-{letter}"), short(letter, &args.words)),
             Ok(Some(Value(word))) => {
                 let word = word.to_string_lossy().into_owned();
                 match args.values.last() {

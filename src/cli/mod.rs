@@ -24,6 +24,7 @@ mod join_tokens;
 mod leases;
 mod local;
 mod login;
+mod logs;
 mod names;
 mod nodes;
 mod output;
@@ -89,6 +90,7 @@ const GROUPS: &[Group] = &[
         tables: &[
             services::COMMANDS,
             replicas::COMMANDS,
+            logs::COMMANDS,
             endpoints::COMMANDS,
             routers::COMMANDS,
             scheduler::COMMANDS,

@@ -99,10 +99,12 @@ fn path(args: &Args, rest: &str) -> String {
     format!("/replicas/{}{rest}", encoded(args.word(0)))
 }
 
-/// State of a replica: `unhealthy` wins over the word that it reports; `-` if it reports nothing.
+/// State of a replica: the word of the node that runs it; of others, `unhealthy` wins over the word that a client
+/// reports; `-` if nothing is reported.
 fn state(replica: &Value) -> Value {
     let status = &replica["status"];
     match (&status["healthy"], &status["state"]) {
+        (_, Value::String(state)) if !status["state_since"].is_null() => json!(state),
         (Value::Bool(false), _) => json!("unhealthy"),
         (_, Value::String(state)) => json!(state),
         _ if status["update_state"] == "pending" => json!("updating"),
@@ -120,4 +122,18 @@ pub(super) fn is_reported_well(replica: &Value) -> bool {
 /// True if a replica reports what the scheduler moves it for.
 pub(super) fn is_sick(replica: &Value) -> bool {
     Facts::deserialize(&replica["status"]).is_ok_and(|facts| facts.sickness().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_node_wins_over_its_verdict() {
+        let of = |status: Value| state(&json!({ "status": status }));
+        let reported = json!({"state": "crashloop", "healthy": false, "state_since": "t"});
+        assert_eq!(of(reported), "crashloop");
+        assert_eq!(of(json!({"state": "crashloop", "healthy": false})), "unhealthy");
+        assert_eq!((of(json!({"state": "pending"})), of(json!({}))), (json!("pending"), Value::Null));
+    }
 }

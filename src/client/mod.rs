@@ -209,28 +209,34 @@ impl Api {
         let mut headers = vec![("Accept", "text/event-stream")];
         let seen = last.clone();
         headers.extend(seen.as_deref().map(|id| ("Last-Event-ID", id)));
+        let mut id = None;
+        self.lines(path, &headers, |line| {
+            if let Some(text) = line.strip_prefix("data: ")
+                && let Ok(event) = json::kept(text)
+            {
+                *last = id.take().or(last.take());
+                take(Some(&event))
+            } else {
+                id = line.strip_prefix("id: ").map(str::to_string).or(id.take());
+                !line.starts_with(':') || take(None)
+            }
+        })
+    }
+
+    /// Reads the lines of an answer that grows, until it ends or `take` is false.
+    pub fn lines(&self, path: &str, headers: &[(&str, &str)], mut take: impl FnMut(&str) -> bool) -> Called<()> {
         // A stream has no end; a silence longer than the server's comments is one.
-        let request = self.request("GET", path, None, &headers)?;
+        let request = self.request("GET", path, None, headers)?;
         let config = self.agent.configure_request(request).timeout_global(None).timeout_recv_body(None).build();
         let mut response = self.agent.run(config).map_err(|e| self.unreachable(&e))?;
         if response.status().as_u16() != 200 {
             return self.answer(&mut response).map(drop);
         }
         let mut lines = BufReader::new(response.body_mut().as_reader()).lines();
-        let mut id = None;
         while let Some(line) =
             lines.next().transpose().map_err(|e| CallError::Unreachable(format!("{} broke off: {e}", self.url())))?
         {
-            let is_wanted = if let Some(text) = line.strip_prefix("data: ")
-                && let Ok(event) = json::kept(text)
-            {
-                *last = id.take().or(last.take());
-                take(Some(&event))
-            } else {
-                id = line.strip_prefix("id: ").map(str::to_string).or(id);
-                !line.starts_with(':') || take(None)
-            };
-            if !is_wanted {
+            if !take(&line) {
                 return Ok(());
             }
         }

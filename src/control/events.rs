@@ -2,13 +2,14 @@
 
 use crate::bell::Bell;
 use crate::clock;
-use crate::control::access::sessions::Sessions;
+use crate::control::access::readers::ReaderCredential;
 use crate::control::access::visitor::Place;
 use crate::control::once::{Created, Once};
 use crate::control::{Control, guard, limits, settings};
 use crate::error::{Error, Result};
 use crate::model::address;
 use crate::model::events::{ClientEvent, Event, EventFilter, NewEvent};
+use crate::model::users::Role;
 use crate::model::{Page, Paging};
 use crate::store::changes::{Frame, Next};
 use crate::store::{Store, events};
@@ -149,9 +150,7 @@ pub struct Reader {
     cursor: Cursor,
     filter: EventFilter,
     reading: Reading,
-    /// Its credential and origin, to check that they are still valid.
-    shown: (String, Place),
-    sessions: Arc<Sessions>,
+    credential: ReaderCredential,
 }
 
 impl Reader {
@@ -179,14 +178,12 @@ impl Reader {
             filter.since = None;
         }
         let cursor = Cursor { store: Arc::clone(&control.store), seq };
-        Ok(Reader { cursor, filter, reading, shown, sessions: Arc::clone(&control.sessions) })
+        Ok(Reader { cursor, filter, reading, credential: ReaderCredential::new(control, shown, Role::Viewer) })
     }
 
-    /// True if the session or token is still valid. Reading counts as a use, like any other request.
+    /// True if the session or token is still valid.
     pub fn is_authorized(&self) -> bool {
-        let (shown, place) = &self.shown;
-        let user = self.sessions.holder(&self.cursor.store, shown, *place);
-        user.is_ok_and(|user| user.is_some_and(|user| user.restriction.is_none()))
+        self.credential.is_valid()
     }
 
     /// Rung when there may be more events, and when the server stops.

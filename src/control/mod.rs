@@ -20,7 +20,7 @@ use crate::logger;
 use crate::store::Store;
 use access::{auth, hosts, sessions, setup, throttle, unnamed};
 use fleet::work_documents::Documents;
-use fleet::{leases, reports, updates, work as node_work};
+use fleet::{leases, relays, reports, updates, work as node_work};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use trust::{ca, tls, work_key};
@@ -57,6 +57,8 @@ pub struct Control {
     pub tls: Option<tls::Tls>,
     /// Nodes that wait for work.
     pub node_work: Arc<node_work::Work>,
+    /// Relays from nodes to readers.
+    pub relays: Arc<relays::Relays>,
     /// Reports of nodes on their replicas.
     pub reports: Arc<reports::Reports>,
     /// The documents of their work.
@@ -93,6 +95,7 @@ impl Control {
             unnamed: unnamed::Unnamed::default(),
             updates: updates::Updates::default(),
             store,
+            relays: Arc::new(relays::Relays::new(Arc::clone(&node_work))),
             node_work,
             reports: Arc::default(),
             work_documents: Arc::new(documents),

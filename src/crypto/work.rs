@@ -9,6 +9,8 @@ use base64::prelude::BASE64_STANDARD;
 
 /// First bytes of what is signed for a document, so that no other signature of the key passes for one.
 const DOCUMENT: &[u8] = b"uptimemesh work v1\0";
+/// First bytes of what is signed for the request of a relay.
+const RELAY: &[u8] = b"uptimemesh relay v1\0";
 /// First bytes of what the authority signs for a key.
 const KEY: &[u8] = b"uptimemesh work key v1\0";
 
@@ -36,6 +38,11 @@ impl WorkKey {
         self.0.sign(&[DOCUMENT, document.as_bytes()].concat()).trim_end().to_string()
     }
 
+    /// Signature of the request of a relay, base64.
+    pub fn sign_relay(&self, request: &str) -> String {
+        self.0.sign(&[RELAY, request.as_bytes()].concat()).trim_end().to_string()
+    }
+
     /// Signature of an authority over the public key, base64.
     pub fn certify(&self, authority: &pki::Ca) -> Result<String> {
         authority.sign(&key_message(&self.public_pem())).map(|signature| BASE64_STANDARD.encode(signature))
@@ -50,8 +57,16 @@ pub fn is_certified(authorities_pem: &str, public_pem: &str, certificate: &str) 
 
 /// True if the public key (PEM) proves the signature of the document.
 pub fn is_signed(document: &str, signature: &str, public_pem: &str) -> bool {
-    let message = [DOCUMENT, document.as_bytes()].concat();
-    ReleaseKey::from_pem(public_pem).is_ok_and(|key| key.verify(&message, signature.as_bytes()).is_ok())
+    proves(public_pem, &[DOCUMENT, document.as_bytes()].concat(), signature)
+}
+
+/// True if the public key (PEM) proves the signature of the request of a relay.
+pub fn is_relay_signed(request: &str, signature: &str, public_pem: &str) -> bool {
+    proves(public_pem, &[RELAY, request.as_bytes()].concat(), signature)
+}
+
+fn proves(public_pem: &str, message: &[u8], signature: &str) -> bool {
+    ReleaseKey::from_pem(public_pem).is_ok_and(|key| key.verify(message, signature.as_bytes()).is_ok())
 }
 
 fn key_message(public_pem: &str) -> Vec<u8> {

@@ -73,6 +73,10 @@ pub struct Row {
     pub says: &'static str,
 }
 
+const LOG_SINCE: &str = "Only lines of this time and later ones, by the clock of the node.";
+const LOG_TAIL: &str = "Maximum number of lines of each replica, the newest (default 100, with `since` all).";
+const LOG_FOLLOW: &str = "True to continue with new lines, for an hour at most.";
+
 const fn row(place: &'static str, tag: &'static str, name: &'static str, says: &'static str) -> Row {
     Row { place, tag, name, says }
 }
@@ -80,6 +84,7 @@ const fn row(place: &'static str, tag: &'static str, name: &'static str, says: &
 /// All fields that are described here. Other body fields are described by the property of the same name in the
 /// answer's object.
 pub const FIELDS: &[Row] = &[
+    row("header", "", "Accept", "Media type of the answer, where there is more than one."),
     row("header", "", "Idempotency-Key", "Unique key of a request: within a day a repetition gets the same answer."),
     row("header", "", "If-Match", "Entity tags: the request is refused with 412 if the object has another version."),
     row(
@@ -124,6 +129,13 @@ pub const FIELDS: &[Row] = &[
     row("query", "", "max_moves", "Moves at most, 20 by default."),
     row("query", "", "name", "Only events of this name."),
     row("query", "events", "node_id", "Only events with this id in the field `node_id`."),
+    row("query", "/services/{service_id}/logs", "node_id", "Only replicas on this node."),
+    row("query", "/services/{service_id}/logs", "since", LOG_SINCE),
+    row("query", "/services/{service_id}/logs", "tail", LOG_TAIL),
+    row("query", "/services/{service_id}/logs", "follow", LOG_FOLLOW),
+    row("query", "/replicas/{replica_id}/logs", "since", LOG_SINCE),
+    row("query", "/replicas/{replica_id}/logs", "tail", LOG_TAIL),
+    row("query", "/replicas/{replica_id}/logs", "follow", LOG_FOLLOW),
     row("query", "replicas", "node_id", "Only replicas on this node."),
     row("query", "router-assignments", "node_id", "Only assignments of this node."),
     row("query", "", "replica_id", "Only endpoints of this replica."),
@@ -168,6 +180,23 @@ pub const FIELDS: &[Row] = &[
     row("body", "/node/status", "refused.version.version", "Number of the change."),
     row("body", "/node/status", "changes", "Replicas whose status has changed, or all."),
     row("body", "/node/status", "changes.[].replica_id", "Id of the replica."),
+    row("path", "", "relay_id", "Id of the relay, from the request in `GET /node/work`."),
+    row("body", "/node/relay/{relay_id}", "seq", "Number of the post, from 0. A repeated one is taken once."),
+    row(
+        "body",
+        "/node/relay/{relay_id}",
+        "state",
+        "State after this post: `more` of what is there follows at once; `live`, only new lines follow; `end`, all has \
+            been sent; `failed`, the node cannot send it.",
+    ),
+    row(
+        "body",
+        "/node/relay/{relay_id}",
+        "text",
+        "Lines `REPLICA TIME STREAM TAG TEXT`, each with an end of line. REPLICA is the position in the request, \
+            STREAM `o` or `e`, and TAG `P` for a line that continues in the next one, else `F`.",
+    ),
+    row("body", "/node/relay/{relay_id}", "reason", "Reason of the failure, a sentence."),
     row("body", "/node/status", "changes.[].seq", "Number of the report; it grows with each one of this replica."),
     row("body", "/node/status", "changes.[].status", "Status of the replica on its node."),
     row("body", "/node/status", "changes.[].status.state", "State."),

@@ -49,10 +49,12 @@ pub struct Cgroups {
 impl Cgroups {
     /// Finds out what the machine has, and prepares our group.
     pub fn probe(root: &Path, tag: String) -> Cgroups {
-        let version = match () {
-            () if prepare_two(root) => Version::Two,
-            () if prepare_one(root) => Version::One,
-            () => Version::None,
+        let version = if prepare_two(root) {
+            Version::Two
+        } else if prepare_one(root) {
+            Version::One
+        } else {
+            Version::None
         };
         Cgroups { root: root.to_path_buf(), version, tag }
     }

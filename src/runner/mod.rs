@@ -3,18 +3,22 @@
 
 mod cgroup;
 mod changes;
+pub mod container;
 pub mod decide;
+mod docker;
 pub mod exit;
 pub mod health;
 pub mod held;
 pub mod kept;
 pub mod ledger;
 mod log_files;
+pub mod log_reader;
 mod old_logs;
 pub mod policy;
 mod probe;
 mod probes;
 pub mod process;
+pub mod relay_requests;
 mod rounds;
 pub mod run;
 mod run_dir;

@@ -115,10 +115,8 @@ impl Processes {
         let swept = others.iter().map(|dir| fs::remove_dir_all(dir).doing("remove the rest of a run"));
         let known = runs.iter().map(|id| {
             let dir = self.dir(id);
-            match dir.prepared().is_some() && (dir.is_held() || dir.has_begun()) {
-                true => self.changes.watch(dir.path()),
-                false => self.discard(id),
-            }
+            let is_run = dir.prepared().is_some() && (dir.is_held() || dir.has_begun());
+            if is_run { self.changes.watch(dir.path()) } else { self.discard(id) }
         });
         let of_nothing = self.cgroups.runs().into_iter().filter(|id| !runs.contains(id)).map(|id| self.discard(&id));
         for why in swept.chain(known).chain(of_nothing).filter_map(Result::err) {
@@ -204,10 +202,10 @@ impl Processes {
     }
 
     fn kill(&self, id: &RunId) -> Result<()> {
-        match tree::kill_marked(&self.groups(id), id.as_str()) {
-            true => Ok(()),
-            false => Err(Error::fault("end a run", format!("processes of {id} do not die"))),
+        if !tree::kill_marked(&self.groups(id), id.as_str()) {
+            return Err(Error::fault("end a run", format!("processes of {id} do not die")));
         }
+        Ok(())
     }
 
     fn groups(&self, id: &RunId) -> Vec<PathBuf> {

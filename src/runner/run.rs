@@ -92,6 +92,52 @@ pub struct RunSpec {
     /// Failures in a row before it.
     #[serde(default)]
     pub streak: u32,
+    /// The container that it lives in; `None` for a plain process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<ContainerSpec>,
+}
+
+/// The container of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ContainerSpec {
+    /// Name of the image.
+    pub image: String,
+    /// Condition under which the image is pulled.
+    #[serde(default)]
+    pub pull: Pull,
+    /// Program and first arguments; the image's if empty.
+    #[serde(default)]
+    pub entrypoint: Vec<String>,
+    /// Ports of the machine that lead into it.
+    #[serde(default)]
+    pub ports: Vec<PublishedPort>,
+}
+
+/// Condition under which an image is pulled before a start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pull {
+    /// If the machine does not have it.
+    #[default]
+    Missing,
+    /// Always; if that fails, the machine's own one is used.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// A port of the machine that leads into a container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// Address of the machine; all of them if not given.
+    #[serde(default)]
+    pub address: Option<String>,
+    /// Port of the machine.
+    pub host_port: u16,
+    /// Port of the container.
+    pub container_port: u16,
+    /// `tcp`, `udp` or `sctp`.
+    pub protocol: String,
 }
 
 /// The end of a run on request.

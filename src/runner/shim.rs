@@ -30,12 +30,16 @@ use std::time::{Duration, Instant};
 pub const MODE: &str = "run-shim";
 /// Time after the program's end for what it left behind to end, and for the rest of its output.
 const REST: Duration = Duration::from_secs(2);
-/// Interval at which what does not end is killed again.
+/// Interval at which a program that hangs in the kernel is killed again.
+const RETRY: Duration = Duration::from_secs(1);
+/// Interval at which what a program left behind is killed again.
 const AGAIN: Duration = Duration::from_millis(20);
 /// Longest wait of a shim that waits for news only.
 const IDLE: Duration = Duration::from_secs(3600);
 /// Size of the buffer for output and orders in bytes.
 const BUFFER_BYTES: usize = 16 << 10;
+/// Bytes that a pipe may hold.
+const PIPE_BYTES_MAX: usize = 1 << 20;
 
 /// Keeps the run in this directory to its end.
 pub fn run(dir: &Path) -> ExitCode {
@@ -171,19 +175,24 @@ impl Shim {
                     now + REST
                 });
                 let is_over = !has_children && self.stdout.pipe.is_none() && self.stderr.pipe.is_none();
-                if is_over || now >= give_up_at {
+                if is_over {
+                    return;
+                }
+                if now >= give_up_at {
+                    // What was written before is in the pipes, however slow this machine is.
+                    (0..PIPE_BYTES_MAX / BUFFER_BYTES).for_each(|_| self.serve(Duration::ZERO, &mut buffer));
                     return;
                 }
             }
-            let is_late = self.kill_at.is_some_and(|at| at <= now);
-            if is_late && self.end.is_none() {
-                self.asked = Some(Asked::Kill);
-            }
-            if has_children && (is_late || self.end.is_some()) {
+            if has_children && self.end.is_some() {
                 self.kill();
+            } else if self.end.is_none() && self.kill_at.is_some_and(|at| at <= now) {
+                self.asked = Some(Asked::Kill);
+                self.kill();
+                self.kill_at = Some(now + RETRY);
             }
             let wait = match self.kill_at {
-                _ if is_late || self.end.is_some() => AGAIN,
+                _ if self.end.is_some() => AGAIN,
                 Some(at) => at.saturating_duration_since(now),
                 None => IDLE,
             };
@@ -262,8 +271,9 @@ impl Shim {
             // The program was not waited for, so its number is not another's.
             let _ = kill_process(self.main, signal);
         }
-        let at = clock::tick() + Duration::from_millis(order.grace_ms);
-        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
+        // A grace beyond what the clock can hold has no end.
+        let at = clock::tick().checked_add(Duration::from_millis(order.grace_ms));
+        self.kill_at = self.kill_at.into_iter().chain(at).min();
         self.asked.get_or_insert(Asked::Stop);
     }
 

@@ -78,6 +78,7 @@ pub fn run_spec(assignment: &Assignment, wanted: &Wanted, sequence: u64, restart
         sequence,
         restarts,
         streak,
+        container: None,
     }
 }
 

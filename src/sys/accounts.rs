@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 use crate::files;
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use std::io::{stderr, stdout};
+use std::os::fd::AsFd;
+use std::os::unix::fs::fchown;
 use std::path::Path;
 
 /// A user of this machine.
@@ -35,7 +38,8 @@ impl Account {
         self.groups.first().map_or(self.uid, |gid| gid.as_raw())
     }
 
-    /// Becomes this user, for good and for this thread, which must be the only one. Of root's rights nothing is left.
+    /// Becomes this user, who gets the outputs of this process, for good and for this thread, which must be the only
+    /// one. Of root's rights nothing is left.
     ///
     /// # Errors
     /// Fails for other users than root, unless it is their own.
@@ -47,6 +51,11 @@ impl Account {
             Error::fault("become the user", format!("{}: {e}; only a runner of root's can", self.uid))
         };
         let (uid, gid) = (Uid::from_raw(self.uid), self.groups.first().copied().unwrap_or(Gid::from_raw(self.uid)));
+        // Programs open `/dev/stdout` again, which needs the right to the pipe.
+        for output in [stdout().as_fd(), stderr().as_fd()] {
+            // What follows fails, too, and says why.
+            let _ = fchown(output, Some(self.uid), Some(gid.as_raw()));
+        }
         set_thread_groups(&self.groups).map_err(failed)?;
         set_thread_res_gid(gid, gid, gid).map_err(failed)?;
         set_thread_res_uid(uid, uid, uid).map_err(failed)

@@ -9,6 +9,7 @@ pub mod enrol;
 mod error;
 pub mod node_self;
 pub mod recover;
+pub mod relays;
 pub mod server_clock;
 pub mod status;
 pub mod work;

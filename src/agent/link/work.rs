@@ -1,14 +1,16 @@
 //! The call that waits for the node's work, open beside the heartbeats: on a thread and a connection of its own, which
-//! also writes the work down and hands it to the runner. Each call names the state that is on disk, and so acknowledges
-//! it.
+//! also writes the work down, hands it to the runner, and begins the relays that come with it. Each call names the
+//! state that is on disk, and so acknowledges it.
 
 use super::contact::{Contact, Line, Pause, RETRY_AFTER_MAX, UNKNOWN_PAUSE, pause_after, rest};
+use super::relays::Relays;
 use super::{AgentError, BACKOFF_CEILING, BACKOFF_FIRST, Linked, jittered};
 use crate::agent::identity::Identity;
 use crate::client::{CallError, Paused};
 use crate::clock;
 use crate::model::node_status::WorkRefusal;
 use crate::model::node_work::NodeWork;
+use crate::model::relay::{Requests, SignedRequest};
 use crate::runner::Runner;
 use crate::runner::held::{Held, NotTaken, Refusal};
 use crate::thread::{Watch, catch_panic};
@@ -32,13 +34,20 @@ pub struct WorkCall {
     line: Line,
     /// Runner of the work; `None` if this node only keeps it.
     runner: Option<Arc<Runner>>,
+    relays: Relays,
     failures: u32,
+}
+
+/// An answer: the work, and the relays that are requested with it.
+struct Given {
+    work: NodeWork,
+    requests: Vec<SignedRequest>,
 }
 
 impl WorkCall {
     /// A call that follows the contacts which the link publishes.
-    pub fn new(contact: Watch<Option<Contact>>, held: Held, runner: Option<Arc<Runner>>) -> WorkCall {
-        WorkCall { contact, held, refused: None, line: Line::new(CALL_TIME), runner, failures: 0 }
+    pub fn new(contact: Watch<Option<Contact>>, held: Held, runner: Option<Arc<Runner>>, relays: Relays) -> WorkCall {
+        WorkCall { contact, held, refused: None, line: Line::new(CALL_TIME), runner, relays, failures: 0 }
     }
 
     /// Hands the work on disk to the runner: it needs no control plane.
@@ -69,8 +78,11 @@ impl WorkCall {
         let answer = self.answer(contact);
         let lasted = clock::tick().saturating_duration_since(began);
         let answer = answer.and_then(|paused| {
-            let is_news = paused.answer.map_or(Ok(false), |work| self.take(contact, &work))?;
-            Ok((is_news, paused.retry_after))
+            let Some(Given { work, requests }) = paused.answer else { return Ok((false, paused.retry_after)) };
+            let is_news = self.take(contact, &work)?;
+            self.relays.begin(contact, &work, &requests);
+            // A call that is answered for the sake of relays has not lost its place to another one.
+            Ok((is_news || !requests.is_empty(), paused.retry_after))
         });
         self.note(contact, answer.as_ref().err(), lasted);
         match answer {
@@ -112,7 +124,7 @@ impl WorkCall {
         Ok(is_new)
     }
 
-    fn answer(&mut self, contact: &Contact) -> Linked<Paused<Option<NodeWork>>> {
+    fn answer(&mut self, contact: &Contact) -> Linked<Paused<Option<Given>>> {
         let held = self.held.version(&contact.identity.ca_pem);
         let after = held.map(|version| format!("&after={version}")).unwrap_or_default();
         let path = format!("/node/work?wait={WAIT_S}{after}");
@@ -122,7 +134,8 @@ impl WorkCall {
         }
         let unknown = |_| format!("{url} answered in a form that this version does not know");
         let work = NodeWork::deserialize(&paused.answer).map_err(|e| CallError::Unreachable(unknown(e)))?;
-        Ok(Paused { answer: Some(work), retry_after: paused.retry_after })
+        let requests = Requests::deserialize(&paused.answer).unwrap_or_default().relay_requests;
+        Ok(Paused { answer: Some(Given { work, requests }), retry_after: paused.retry_after })
     }
 
     /// Logs how a call went, each change once.

@@ -7,6 +7,7 @@ mod holders;
 pub mod hosts;
 pub mod local;
 pub mod node_proofs;
+pub mod readers;
 pub mod secrets;
 pub mod sessions;
 pub mod setup;

@@ -7,6 +7,7 @@ pub mod losses;
 pub mod node_runs;
 pub mod node_self;
 pub mod nodes;
+pub mod relays;
 pub mod reports;
 mod signing_times;
 mod unstored;

@@ -5,6 +5,7 @@ use crate::clock::{self, Timestamp};
 use crate::control::fleet::losses::Losses;
 use crate::model::ids::NodeId;
 use crate::model::node_work::WorkVersion;
+use crate::model::relay::SignedRequest;
 use crate::thread::lock;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -41,6 +42,8 @@ struct Entry {
     version: u64,
     waiting: Option<Bell>,
     held: Option<Held>,
+    /// Requested relays that the node has not fetched, by id.
+    requests: Vec<(String, SignedRequest)>,
 }
 
 /// The state of its work that a node said it holds on its disk, and when.
@@ -59,7 +62,7 @@ impl Table {
 
     fn entry(&mut self, node_id: &NodeId) -> &mut Entry {
         let version = self.floor;
-        self.nodes.entry(node_id.clone()).or_insert(Entry { version, waiting: None, held: None })
+        self.nodes.entry(node_id.clone()).or_insert(Entry { version, waiting: None, held: None, requests: Vec::new() })
     }
 }
 
@@ -124,6 +127,31 @@ impl Work {
         bell.iter().for_each(Bell::ring);
     }
 
+    /// Requests a relay of a node, and wakes its call.
+    pub fn request(&self, node_id: &NodeId, relay_id: String, request: SignedRequest) {
+        let mut table = lock(&self.table);
+        let entry = table.entry(node_id);
+        entry.requests.push((relay_id, request));
+        let bell = entry.waiting.take();
+        table.waiting -= usize::from(bell.is_some());
+        drop(table);
+        bell.iter().for_each(Bell::ring);
+    }
+
+    /// Withdraws the request of a relay that has ended.
+    pub fn withdraw(&self, node_id: &NodeId, relay_id: &str) {
+        if let Some(entry) = lock(&self.table).nodes.get_mut(node_id) {
+            entry.requests.retain(|(id, _)| id != relay_id);
+        }
+    }
+
+    /// The relays that are requested of a node, each once.
+    pub fn take_requests(&self, node_id: &NodeId) -> Vec<SignedRequest> {
+        let mut table = lock(&self.table);
+        let requests = table.nodes.get_mut(node_id).map(|entry| std::mem::take(&mut entry.requests));
+        requests.unwrap_or_default().into_iter().map(|(_, request)| request).collect()
+    }
+
     /// The present state of a node's work.
     pub fn version(&self, node_id: &NodeId) -> WorkVersion {
         WorkVersion { epoch: self.epoch, version: lock(&self.table).version(node_id) }
@@ -147,12 +175,13 @@ impl Work {
         lock(&self.table).nodes.get(node_id)?.held
     }
 
-    /// Waits for a version other than the one seen; `None` if there is one already. An older call of the node that
-    /// waits is ended: the node has lost it.
+    /// Waits for a version other than the one seen, or for the request of a relay; `None` if there is one already. An
+    /// older call of the node that waits is ended: the node has lost it.
     pub fn wait(self: &Arc<Work>, node_id: &NodeId, seen: &WorkVersion) -> Option<Waiting> {
         let mut table = lock(&self.table);
         let version = table.version(node_id);
-        if *seen != (WorkVersion { epoch: self.epoch, version }) {
+        let has_requests = table.nodes.get(node_id).is_some_and(|entry| !entry.requests.is_empty());
+        if has_requests || *seen != (WorkVersion { epoch: self.epoch, version }) {
             return None;
         }
         let bell = Bell::default();
@@ -190,7 +219,7 @@ impl Work {
 pub struct Waiting {
     work: Arc<Work>,
     node_id: NodeId,
-    /// Rung when there is a newer version, or another call of the node.
+    /// Rung when there is a newer version, the request of a relay, or another call of the node.
     pub bell: Bell,
     /// False if an older call of the node was ended for it.
     pub is_first: bool,
@@ -198,10 +227,12 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    /// Ends the wait. Returns the node if its work has changed since the call.
+    /// Ends the wait. Returns the node if its work has changed since the call, or relays are requested.
     pub fn answer(mut self, seen: &WorkVersion) -> Option<NodeId> {
         self.is_answered = true;
-        (self.work.version(&self.node_id) != *seen).then(|| self.node_id.clone())
+        let has_requests =
+            lock(&self.work.table).nodes.get(&self.node_id).is_some_and(|entry| !entry.requests.is_empty());
+        (has_requests || self.work.version(&self.node_id) != *seen).then(|| self.node_id.clone())
     }
 }
 
@@ -212,7 +243,7 @@ impl Drop for Waiting {
         let Some(entry) = table.nodes.get_mut(&self.node_id) else { return };
         if entry.waiting.as_ref().is_some_and(|bell| bell.is(&self.bell)) {
             entry.waiting = None;
-            let is_unused = entry.version <= floor && entry.held.is_none();
+            let is_unused = entry.version <= floor && entry.held.is_none() && entry.requests.is_empty();
             if !self.is_answered {
                 self.work.losses.note(&self.node_id, table.waiting);
             }
@@ -278,6 +309,24 @@ mod tests {
         assert_eq!(work.held(&node("b")), None);
         work.note_held(&node("b"), elsewhere);
         assert_eq!(work.held(&node("b")).map(|held| held.version), Some(elsewhere));
+    }
+
+    #[test]
+    fn a_requested_relay_wakes_the_call_and_is_given_once() {
+        let work = Arc::new(Work::new(7, Losses::default()));
+        let old = seen(&work, "a");
+        let request = SignedRequest { document: "d".to_string(), signature: "s".to_string() };
+        let waiting = work.wait(&node("a"), &old).expect("nothing new");
+        work.request(&node("a"), "r1".to_string(), request.clone());
+        assert_eq!((waiting.answer(&old), work.waiting()), (Some(node("a")), 0), "the version is the same");
+        assert!(work.wait(&node("a"), &old).is_none(), "it is not fetched yet");
+        assert_eq!(work.take_requests(&node("b")), []);
+        assert_eq!(work.take_requests(&node("a")), std::slice::from_ref(&request));
+        assert_eq!(work.take_requests(&node("a")), []);
+        drop(work.wait(&node("a"), &old).expect("nothing new"));
+        work.request(&node("a"), "r2".to_string(), request);
+        work.withdraw(&node("a"), "r2");
+        assert!(work.wait(&node("a"), &old).is_some(), "its reader has left");
     }
 
     #[test]

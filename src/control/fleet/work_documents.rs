@@ -8,6 +8,7 @@ use crate::error::{Doing, Result};
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::node_progress::WorkState;
 use crate::model::node_work::{Assignment, Document, FORM, NodeWork, REPLICAS_BYTES_MAX, REPLICAS_MAX};
+use crate::model::relay::{RelayRequest, WorkAnswer};
 use crate::model::replicas::{Facts, Replica};
 use crate::model::services::Service;
 use crate::model::workload::Driver;
@@ -43,6 +44,19 @@ impl Documents {
         let authorities = certificates(&self.ca.trusted()?.pem);
         let document = Document { v: FORM, node_id: node_id.clone(), version, replicas, authorities };
         self.signer.sign(&document, self.ca.vouching()?.as_ref())
+    }
+
+    /// The same, with the relays that are requested of the node now: they are given once.
+    pub fn answer(&self, node_id: &NodeId) -> Result<WorkAnswer> {
+        let work = self.current(node_id)?;
+        Ok(WorkAnswer { work, relay_requests: self.work.take_requests(node_id) })
+    }
+
+    /// Requests a relay of its node, and wakes the node's call.
+    pub fn request_relay(&self, request: &RelayRequest) -> Result<()> {
+        let signed = self.signer.sign_relay(request)?;
+        self.work.request(&request.node_id, request.relay_id.clone(), signed);
+        Ok(())
     }
 
     /// The work of a node, the state of it that the node holds, and what it reports.

@@ -7,6 +7,7 @@ use crate::crypto::work::WorkKey;
 use crate::error::{Chain, Error, Result};
 use crate::files::{self, PRIVATE};
 use crate::model::node_work::{Document, NodeWork};
+use crate::model::relay::{RelayRequest, SignedRequest};
 use crate::thread::lock;
 use std::path::Path;
 use std::sync::Mutex;
@@ -57,6 +58,13 @@ impl Signer {
             key_pem: self.key.public_pem(),
             key_certificate: self.certificate(authority)?,
         })
+    }
+
+    /// Signs a request for its node, which knows the key by its work.
+    pub fn sign_relay(&self, request: &RelayRequest) -> Result<SignedRequest> {
+        let document =
+            serde_json::to_string(request).map_err(|e| Error::fault("write the request of a relay", e.to_string()))?;
+        Ok(SignedRequest { signature: self.key.sign_relay(&document), document })
     }
 
     fn certificate(&self, authority: &Ca) -> Result<String> {

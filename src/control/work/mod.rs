@@ -1,6 +1,7 @@
 //! Work: what operators want to run, and requests that others carry out.
 
 pub mod endpoints;
+pub mod logs;
 pub mod replicas;
 pub mod routers;
 pub mod running;

@@ -244,6 +244,8 @@ kinds! {
         "A client created a replica.";
     REPLICA_DELETE = Replicas "replica.delete" Info ["replica_id", "service_id"]
         "A client deleted a replica and its endpoints.";
+    REPLICA_LOGS = Replicas "replica.logs" Info ["replica_id", "service_id", "node_id", "follow"]
+        "A user began to read the output of a replica.";
     REPLICA_MOVE = Replicas "replica.move" Info ["replica_id", "target_node_id", "source_node_id", "by"]
         "A user moved a replica to another node.";
     REPLICA_RESTART = Replicas "replica.restart" Info ["replica_id"]
@@ -284,6 +286,8 @@ kinds! {
         "A service was created.";
     SERVICE_DELETE = Services "service.delete" Warning ["service_id", "name", "forced", "replicas", "by"]
         "A service was deleted; `replicas` is the number of replicas deleted with it.";
+    SERVICE_LOGS = Services "service.logs" Info ["service_id", "node_id", "follow"]
+        "A user began to read the output of a service's replicas; `node_id` is null for those of all nodes.";
     SERVICE_ROLLBACK = Services "service.rollback" Info ["service_id", "generation", "target_generation", "by"]
         "The spec of an earlier generation was restored as a new generation.";
     SERVICE_ROLLOUT = Services "service.rollout" Info ["service_id", "generation", "by"]

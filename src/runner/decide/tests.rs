@@ -40,6 +40,7 @@ fn numbered(sequence: u64, digest: &str, restarts: u64, streak: u32, state: RunS
         sequence,
         restarts,
         streak,
+        container: None,
     };
     SeenRun { spec, state }
 }

@@ -15,6 +15,8 @@ use uptimemesh::runner::run::{RunId, RunState};
 
 /// Variable that says in which directory a test that is run by another one works.
 const AT: &str = "RUNNER_TEST_AT";
+/// Runs that a driver starts until it is killed.
+const STARTS: usize = 8;
 /// A user that no machine has.
 const STRANGER: u32 = 12346;
 
@@ -94,20 +96,23 @@ fn rests_are_swept() {
 #[test]
 fn a_driver_killed_at_any_moment_leaves_no_orphan_and_no_double() {
     let dir = Dir::new();
-    let mut moment = u64::from(std::process::id());
+    let (mut moment, mut begun) = (u64::from(std::process::id()), 0);
     for _ in 0..50 {
         let mut driver = alone("start_runs_until_killed", dir.path()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(driver.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line.ends_with("ready")), "the driver works");
         // Any spread will do, and an even one is what this gives.
         moment = moment.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(Duration::from_micros((moment >> 33) % 30_000));
+        let (starts, micros) = ((moment >> 33) as usize % STARTS, (moment >> 40) % 10_000);
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let seen = lines.by_ref().filter(|line| line.ends_with("started")).take(starts).count();
+        assert_eq!(seen, starts, "the driver works");
+        begun += seen;
+        std::thread::sleep(Duration::from_micros(micros));
         driver.kill().unwrap();
         driver.wait().unwrap();
     }
     let machine = Machine::open(dir, PathBuf::from("/sys/fs/cgroup"));
     let ids: Vec<RunId> = machine.driver().list().unwrap().into_iter().map(|seen| seen.spec.id).collect();
-    assert!(ids.len() > 10, "some runs were started: {}", ids.len());
+    assert!(ids.len() >= begun, "every start that returned: {begun}, {}", ids.len());
     let mut pids: Vec<u32> = ids.iter().map(|id| machine.pid(id)).collect();
     pids.sort_unstable();
     let mut marked = processes(&format!("sleep 600.{}", std::process::id()));
@@ -122,10 +127,10 @@ fn a_driver_killed_at_any_moment_leaves_no_orphan_and_no_double() {
 fn start_runs_until_killed() {
     let Some(at) = here() else { return };
     let driver = Processes::open(config(&at)).unwrap();
-    println!("ready");
     let parent = std::os::unix::process::parent_id();
-    for _ in 0..8 {
+    for _ in 0..STARTS {
         driver.start(&spec(script(&format!("exec sleep 600.{parent}")))).unwrap();
+        println!("started");
     }
     std::thread::sleep(PATIENCE);
 }

@@ -38,13 +38,13 @@ fn a_program_that_cannot_start_says_why() {
     let mut directory = script("exit 0");
     directory["working_dir"] = json!("/no/such/directory");
     let mut user = script("exit 0");
-    user["user"] = json!("nobody-here");
+    user["user"] = json!("no-such-user");
     let mut nothing = script("");
     nothing["command"] = json!([]);
     for (spec, why) in [
         (program, "cannot start: run a program: /usr/bin/no-such-program: No such file or directory"),
         (directory, "cannot start: enter the working directory: /no/such/directory: No such file or directory"),
-        (user, "cannot start: become the user: this machine has no user \"nobody-here\"; create it, or name another"),
+        (user, "cannot start: become the user: this machine has no user \"no-such-user\"; create it, or name another"),
         (nothing, "cannot start: run a program: the command is empty"),
     ] {
         let exit = machine.exit(&machine.start(spec));
@@ -74,7 +74,7 @@ fn a_stop_lets_the_program_end_and_kills_what_does_not() {
 
     let hurried = machine.start(script("trap '' USR1; echo ready; while :; do sleep 0.01; done"));
     machine.says(&hurried, "o F ready");
-    machine.driver().stop(&hurried, "USR1", LONG).unwrap();
+    machine.driver().stop(&hurried, "USR1", Duration::MAX).unwrap();
     machine.driver().stop(&hurried, "10", Duration::ZERO).unwrap();
     assert_eq!(machine.exit(&hurried).asked, Some(Asked::Kill), "a second stop shortens the grace");
     machine.driver().stop(&hurried, "TERM", LONG).unwrap();
@@ -201,10 +201,12 @@ fn a_user_is_become_with_its_groups() {
     }
     let machine = Machine::new();
     for (user, shown) in [("daemon", "1 1"), ("12345", "12345 12345")] {
-        let mut of = script("echo $(id -u) $(id -G); echo $HOME; cat /proc/self/status | grep CapEff; exec sleep 600");
+        let mut of =
+            script("echo $(id -u) $(id -G); echo again > /dev/stdout; grep CapEff /proc/self/status; exec sleep 600");
         of["user"] = json!(user);
         let id = machine.start(of);
         machine.says(&id, "o F CapEff:\t0000000000000000");
+        assert!(machine.lines(&id).contains(&"o F again".to_string()), "{user}: {:?}", machine.lines(&id));
         assert!(machine.lines(&id).contains(&format!("o F {shown}")), "{user}: {:?}", machine.lines(&id));
         // The change of user must not have cleared the signal that the end of the shim sends.
         let pid = machine.pid(&id);
@@ -226,7 +228,7 @@ fn an_end_is_seen_at_once() {
 }
 
 #[test]
-fn what_the_driver_does_itself_wakes_nobody() {
+fn what_the_driver_does_itself_is_no_change() {
     let machine = Machine::new();
     let id = machine.start(script("trap '' TERM; echo ready; while :; do sleep 1; done"));
     machine.says(&id, "o F ready");
