@@ -32,7 +32,7 @@ mod wanted;
 use crate::crypto;
 use crate::error::{Chain, Doing, Result};
 use crate::model::ids::ReplicaId;
-use crate::model::node_status::ReplicaReport;
+use crate::model::node_status::{ReplicaReport, WorkRefusal};
 use crate::model::node_work::{Document, WorkVersion};
 use crate::model::workload::Driver;
 use crate::sys::owner;
@@ -79,6 +79,8 @@ pub struct Reports {
     pub run: String,
     /// State of the work that it acts on; `None` before it has any.
     pub held: Option<WorkVersion>,
+    /// The work that the node got last and does not act on.
+    pub refused: Option<WorkRefusal>,
     /// The last report on each replica.
     pub replicas: BTreeMap<ReplicaId, ReplicaReport>,
 }
@@ -86,6 +88,7 @@ pub struct Reports {
 /// A working runner. What it runs outlives it.
 pub struct Runner {
     document: Watch<Option<Arc<Document>>>,
+    refused: Watch<Option<WorkRefusal>>,
     reports: Watch<Arc<Reports>>,
     news: Watch<()>,
     abilities: Value,
@@ -106,20 +109,29 @@ impl Runner {
         let processes = Arc::new(Processes::open(driver)?);
         let rights = if owner::user() == 0 { "root" } else { "user" };
         let abilities = json!({ "drivers": [Driver::Process], "limits": processes.limits(), "rights": rights });
-        let (document, news) = (Watch::new(None), Watch::new(()));
+        let (document, refused, news) = (Watch::new(None), Watch::new(None), Watch::new(()));
         let reports = Watch::new(Arc::new(Reports { run: crypto::random_hex(8), ..Reports::default() }));
         let probes = Probes::new(news.clone());
-        let mut rounds = Rounds::new(config, Arc::clone(&processes), probes, document.clone(), reports.clone());
+        let work = (document.clone(), refused.clone());
+        let mut rounds = Rounds::new(config, Arc::clone(&processes), probes, work, reports.clone());
         on_news("runner", news.clone(), RETRY, move || rounds.turn()).doing(DOING)?;
         let changed = news.clone();
         spawn("runner-watch", None, move || watch(&processes, &changed)).doing(DOING)?;
-        Ok(Runner { document, reports, news, abilities })
+        Ok(Runner { document, refused, reports, news, abilities })
     }
 
     /// Takes the node's work.
     pub fn take(&self, document: &Document) {
         self.document.set(Some(Arc::new(document.clone())));
         self.news.set(());
+    }
+
+    /// Reports that the node refused its newest work, or that it acts on all it got.
+    pub fn note_refusal(&self, refused: Option<WorkRefusal>) {
+        if self.refused.get() != refused {
+            self.refused.set(refused);
+            self.news.set(());
+        }
     }
 
     /// Reports on the replicas, as they change.

@@ -14,7 +14,7 @@ use super::{Reports, RunnerConfig};
 use crate::clock;
 use crate::error::{Chain, Result};
 use crate::model::ids::ReplicaId;
-use crate::model::node_status::ReplicaReport;
+use crate::model::node_status::{ReplicaReport, WorkRefusal};
 use crate::model::node_work::{Assignment, Document};
 use crate::sys::accounts::Account;
 use crate::sys::run::Like;
@@ -39,6 +39,7 @@ pub struct Rounds {
     processes: Arc<Processes>,
     probes: Probes,
     document: Watch<Option<Arc<Document>>>,
+    refused: Watch<Option<WorkRefusal>>,
     reports: Watch<Arc<Reports>>,
     policy: Option<Policy>,
     /// The last fault of the policy; each is logged once.
@@ -75,12 +76,12 @@ struct Replica {
 }
 
 impl Rounds {
-    /// Rounds for the document that is set.
+    /// Rounds for the work that is set.
     pub fn new(
         config: RunnerConfig,
         processes: Arc<Processes>,
         probes: Probes,
-        document: Watch<Option<Arc<Document>>>,
+        (document, refused): (Watch<Option<Arc<Document>>>, Watch<Option<WorkRefusal>>),
         reports: Watch<Arc<Reports>>,
     ) -> Rounds {
         Rounds {
@@ -88,6 +89,7 @@ impl Rounds {
             processes,
             probes,
             document,
+            refused,
             reports,
             policy: None,
             policy_fault: None,
@@ -237,7 +239,8 @@ impl Rounds {
     fn publish(&self, document: &Document) {
         let before = self.reports.get();
         let reports = self.replicas.iter().filter_map(|(id, replica)| Some((id.clone(), replica.report.clone()?)));
-        let now = Reports { run: before.run.clone(), held: Some(document.version), replicas: reports.collect() };
+        let (run, held) = (before.run.clone(), Some(document.version));
+        let now = Reports { run, held, refused: self.refused.get(), replicas: reports.collect() };
         if now != *before {
             self.reports.set(Arc::new(now));
         }

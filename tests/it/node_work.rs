@@ -329,5 +329,9 @@ fn an_agent_holds_its_work_on_disk_and_refuses_older_work() {
     until("older work is refused", || third.logged().contains("it is older than the work").then_some(()));
     until("the control plane says why", || control.logged().contains("work.later_epoch").then_some(()));
     assert_eq!(admin.get("/nodes/n1/work").json()["held"], later["held"]);
+    until("the node reports why", || {
+        let reason = admin.get("/nodes/n1/work").json()["refused"]["reason"].as_str()?.to_string();
+        reason.contains("older than the work").then_some(())
+    });
     assert_eq!(third.terminate(), 0);
 }

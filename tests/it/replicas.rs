@@ -50,7 +50,9 @@ impl Drop for Home {
             let runs = processes.list().unwrap_or_default();
             let is_alive = |run: &&SeenRun| matches!(run.state, RunState::Starting | RunState::Running { .. });
             let alive: Vec<&SeenRun> = runs.iter().filter(is_alive).collect();
-            alive.iter().for_each(|run| drop(processes.stop(&run.spec.id, "SIGKILL", Duration::ZERO)));
+            for run in &alive {
+                let _ = processes.stop(&run.spec.id, "SIGKILL", Duration::ZERO);
+            }
             alive.is_empty().then(|| runs.iter().for_each(|run| drop(processes.remove(&run.spec.id))))
         };
         // The agent that was killed may hold the directory for a moment.

@@ -102,8 +102,8 @@ impl StatusCall {
         }
         for part in parts {
             let changes = part.iter().map(|report| by_server(report, contact.offset_s)).collect();
-            let status =
-                NodeStatus { run: reports.run.clone(), full: is_whole, held: reports.held, changes, refused: None };
+            let (run, refused) = (reports.run.clone(), reports.refused.clone());
+            let status = NodeStatus { run, full: is_whole, held: reports.held, changes, refused };
             let body = serde_json::to_string(&status).map_err(|e| unknown("the report", e))?;
             let (paused, url) = self.line.call(contact, "POST", "/node/status", Some(body))?;
             let answer = StatusAnswer::deserialize(&paused.answer).map_err(|e| unknown(&url, e))?;

@@ -8,6 +8,7 @@ use super::{AgentError, BACKOFF_CEILING, BACKOFF_FIRST, Linked, jittered};
 use crate::agent::identity::Identity;
 use crate::client::{CallError, Paused};
 use crate::clock;
+use crate::model::node_status::WorkRefusal;
 use crate::model::node_work::NodeWork;
 use crate::model::relay::{Requests, SignedRequest};
 use crate::runner::Runner;
@@ -105,6 +106,10 @@ impl WorkCall {
             );
         }
         self.refused = refusal;
+        if let Some(runner) = &self.runner {
+            let refused = |why: Refusal| WorkRefusal { version: Some(work.version), reason: why.to_string() };
+            runner.note_refusal(refusal.map(refused));
+        }
         let is_new = taken.map_err(|e| match e {
             NotTaken::Refused(why) => AgentError::Call(CallError::Unreachable(format!("refused the work: {why}"))),
             NotTaken::Unwritten(e) => AgentError::Local(e),
