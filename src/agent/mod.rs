@@ -18,6 +18,7 @@ use crate::crypto;
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::Object;
+use crate::runner::container::find_socket;
 use crate::runner::held::Held;
 use crate::runner::{Runner, RunnerConfig};
 use crate::sys::host;
@@ -66,7 +67,8 @@ pub fn start_runner(config: &AgentConfig) -> Option<Arc<Runner>> {
         let dir = config.runner_dir.canonicalize().doing("find the runner's directory")?;
         let (runs_dir, logs_dir) = (dir.join("runs"), dir.join("logs"));
         let policy = config.runner_policy.clone();
-        Runner::start(RunnerConfig { runs_dir, logs_dir, policy, program })
+        let container_socket = find_socket(|name| std::env::var(name).ok());
+        Runner::start(RunnerConfig { runs_dir, logs_dir, policy, program, container_socket })
     };
     match start() {
         Ok(runner) => Some(Arc::new(runner)),

@@ -30,7 +30,7 @@ const STACK_BYTES: usize = 256 << 10;
 /// Time without progress after which a pull has failed.
 pub const PULL_STALL: Duration = Duration::from_secs(300);
 
-/// Where the driver works.
+/// Places and names that the driver works with.
 pub struct ContainerConfig {
     /// Socket of the daemon, which need not be there yet.
     pub socket: PathBuf,
@@ -47,12 +47,12 @@ pub struct Containers {
     seen: Mutex<u64>,
 }
 
-/// What the threads of the driver share.
+/// State that the threads of the driver share.
 struct Shared {
     docker: Docker,
     config: ContainerConfig,
     state: Mutex<State>,
-    /// Set to have the daemon asked for its containers.
+    /// Set to request the daemon's list of containers.
     ask: Watch<()>,
     /// Set if a run may have changed.
     changes: Watch<()>,
@@ -115,6 +115,12 @@ impl Containers {
     pub fn daemon(&self) -> Option<String> {
         let is_known = lock(&self.shared.state).trouble.is_none();
         self.shared.docker.daemon().ok().filter(|_| is_known).map(|daemon| daemon.to_string())
+    }
+
+    /// True if it has this run.
+    pub fn has(&self, id: &RunId) -> bool {
+        let state = lock(&self.shared.state);
+        state.begun.contains_key(id) || state.held(id).is_some()
     }
 
     /// Every run of this node.
@@ -235,7 +241,7 @@ impl Containers {
 }
 
 impl Drop for Containers {
-    /// Ends the threads. A start that is under way is undone; what runs goes on.
+    /// Ends the threads. A start that is under way is undone; what runs keeps running.
     fn drop(&mut self) {
         self.shared.stop.raise();
         self.shared.ask.close();

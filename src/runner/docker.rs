@@ -1,5 +1,5 @@
-//! Client of a container daemon: the HTTP API of Docker, which Podman speaks too, over its unix socket. One connection a
-//! call; every call has a time-out, and every answer a bound.
+//! Client of a container daemon: the HTTP API of Docker, which Podman speaks too, over its unix socket. Every call
+//! has a connection of its own and a time-out, and every answer a bound.
 
 mod answer;
 #[cfg(test)]
@@ -80,7 +80,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// How long a call waits.
+/// Time for which a call waits.
 #[derive(Debug, Clone, Copy)]
 pub enum Patience {
     /// For the whole answer.

@@ -1,11 +1,12 @@
 //! Runs what is assigned to this machine: `decide` is the pure part, `rounds` carries its decisions out, `process` is
-//! the driver of plain processes, whose shims outlive this program.
+//! the driver of plain processes, whose shims outlive this program, and `container` that of containers.
 
 mod cgroup;
 mod changes;
 pub mod container;
 pub mod decide;
 mod docker;
+mod drivers;
 pub mod exit;
 pub mod health;
 pub mod held;
@@ -19,6 +20,7 @@ mod probe;
 mod probes;
 pub mod process;
 pub mod relay_requests;
+mod published;
 mod rounds;
 pub mod run;
 mod run_dir;
@@ -34,11 +36,10 @@ use crate::error::{Chain, Doing, Result};
 use crate::model::ids::ReplicaId;
 use crate::model::node_status::{ReplicaReport, WorkRefusal};
 use crate::model::node_work::{Document, WorkVersion};
-use crate::model::workload::Driver;
 use crate::sys::owner;
-use crate::thread::{Watch, on_news, spawn};
+use crate::thread::{Watch, on_news};
+use drivers::Drivers;
 use probes::Probes;
-use process::{ProcessConfig, Processes};
 use rounds::Rounds;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -70,6 +71,8 @@ pub struct RunnerConfig {
     pub policy: PathBuf,
     /// The program whose internal modes are used.
     pub program: PathBuf,
+    /// Socket of the container daemon; `None` if this machine runs no containers.
+    pub container_socket: Option<PathBuf>,
 }
 
 /// Reports on all replicas.
@@ -101,12 +104,7 @@ impl Runner {
     /// Fails if another runner works in the directory of runs, or it cannot be used.
     pub fn start(config: RunnerConfig) -> Result<Runner> {
         const DOING: &str = "start the runner";
-        let driver = ProcessConfig {
-            runs_dir: config.runs_dir.clone(),
-            logs_dir: config.logs_dir.clone(),
-            program: config.program.clone(),
-        };
-        let processes = Arc::new(Processes::open(driver)?);
+        let drivers = Drivers::open(&config)?;
         let rights = if owner::user() == 0 { "root" } else { "user" };
         let abilities = json!({ "drivers": [Driver::Process], "limits": processes.limits(), "rights": rights });
         let (document, refused, news) = (Watch::new(None), Watch::new(None), Watch::new(()));
@@ -118,6 +116,14 @@ impl Runner {
         let changed = news.clone();
         spawn("runner-watch", None, move || watch(&processes, &changed)).doing(DOING)?;
         Ok(Runner { document, refused, reports, news, abilities })
+        let abilities = json!({ "drivers": drivers.names(), "limits": drivers.limits(), "rights": rights });
+        let (document, news) = (Watch::new(None), Watch::new(()));
+        let reports = Watch::new(Arc::new(Reports { run: crypto::random_hex(8), ..Reports::default() }));
+        let probes = Probes::new(news.clone());
+        let mut rounds = Rounds::new(config, drivers.clone(), probes, document.clone(), reports.clone());
+        on_news("runner", news.clone(), RETRY, move || rounds.turn()).doing(DOING)?;
+        drivers.watch(&news)?;
+        Ok(Runner { document, reports, news, abilities })
     }
 
     /// Takes the node's work.
@@ -157,9 +163,9 @@ const WATCH: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Wakes the runner when a run changes.
-fn watch(processes: &Processes, news: &Watch<()>) {
+fn watch(wait_for_change: impl Fn(Duration) -> Result<bool>, news: &Watch<()>) {
     while !news.is_closed() {
-        match processes.wait_for_change(WATCH) {
+        match wait_for_change(WATCH) {
             Ok(true) => news.set(()),
             Ok(false) => {}
             Err(e) => {

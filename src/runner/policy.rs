@@ -37,7 +37,8 @@ impl Policy {
     }
 
     fn parse(path: &Path, text: &str) -> Result<Policy> {
-        let mut policy = Policy { path: path.to_path_buf(), allow_users: None, drivers: vec![Driver::Process] };
+        let mut policy =
+            Policy { path: path.to_path_buf(), allow_users: None, drivers: vec![Driver::Process, Driver::Container] };
         let mut faults = Vec::new();
         let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.split('#').next().unwrap_or("").trim()));
         for (number, line) in lines.filter(|(_, line)| !line.is_empty()) {

@@ -2,20 +2,21 @@
 //! there.
 
 use super::decide::{self, Action, Decision, Memory, Now, Wanted};
+use super::drivers::Drivers;
 use super::health::Verdict;
 use super::old_logs;
 use super::policy::Policy;
 use super::probe::Probe;
 use super::probes::Probes;
-use super::process::Processes;
 use super::run::{RunState, SeenRun};
 use super::wanted;
 use super::{Reports, RunnerConfig};
 use crate::clock;
 use crate::error::{Chain, Result};
 use crate::model::ids::ReplicaId;
-use crate::model::node_status::{ReplicaReport, WorkRefusal};
+use crate::model::node_status::{ReplicaReport, ReplicaStatus, RunWord, WorkRefusal};
 use crate::model::node_work::{Assignment, Document};
+use crate::model::workload::Driver;
 use crate::sys::accounts::Account;
 use crate::sys::run::Like;
 use crate::thread::Watch;
@@ -36,7 +37,7 @@ type Runs = BTreeMap<ReplicaId, Vec<SeenRun>>;
 /// The state of the rounds.
 pub struct Rounds {
     config: RunnerConfig,
-    processes: Arc<Processes>,
+    drivers: Drivers,
     probes: Probes,
     document: Watch<Option<Arc<Document>>>,
     refused: Watch<Option<WorkRefusal>>,
@@ -79,14 +80,14 @@ impl Rounds {
     /// Rounds for the work that is set.
     pub fn new(
         config: RunnerConfig,
-        processes: Arc<Processes>,
+        drivers: Drivers,
         probes: Probes,
         (document, refused): (Watch<Option<Arc<Document>>>, Watch<Option<WorkRefusal>>),
         reports: Watch<Arc<Reports>>,
     ) -> Rounds {
         Rounds {
             config,
-            processes,
+            drivers,
             probes,
             document,
             refused,
@@ -136,7 +137,8 @@ impl Rounds {
     }
 
     fn round(&mut self, document: &Arc<Document>, policy: &Policy) -> Result<Duration> {
-        let runs = by_replica(self.processes.list()?);
+        let listed = self.drivers.list()?;
+        let runs = by_replica(listed.runs);
         let now = Now { boot: clock::since_boot(), wall: clock::now() };
         self.follow(document, policy, &runs, now);
         let mut decided = Vec::new();
@@ -144,7 +146,15 @@ impl Rounds {
             let of_replica = runs.get(id).map_or(&[][..], Vec::as_slice);
             let verdict = alive(of_replica).map_or(Verdict::Unknown, |run| self.probes.verdict(&run.spec.id));
             let wanted = replica.wanted.as_ref().map(|wanted| &wanted.wanted);
-            let decision = decide::decide(wanted, of_replica, &verdict, &mut replica.memory, now);
+            let is_container = wanted.is_some_and(|wanted| wanted.workload.driver == Driver::Container);
+            let mut decision = match listed.unknown.as_ref().filter(|_| is_container) {
+                Some(why) => unknown(replica.report.as_ref(), why),
+                None => decide::decide(wanted, of_replica, &verdict, &mut replica.memory, now),
+            };
+            let progress = alive(of_replica).and_then(|run| self.drivers.progress(&run.spec.id));
+            if let (Some(status), Some(progress)) = (&mut decision.status, progress) {
+                (status.state, status.message) = (RunWord::Pulling, Some(progress));
+            }
             decided.push((id.clone(), decision));
         }
         let mut wait = decided.iter().filter_map(|(_, decision)| decision.wake_at).min();
@@ -166,8 +176,11 @@ impl Rounds {
             Arc::ptr_eq(&followed.document, document) && followed.policy == *policy && now.boot < followed.until
         });
         if !is_same {
-            let found =
-                document.replicas.iter().filter_map(|assignment| Some((assignment, assigned(assignment, policy)?)));
+            let drivers = self.drivers.names();
+            let found = document
+                .replicas
+                .iter()
+                .filter_map(|assignment| Some((assignment, assigned(assignment, policy, &drivers)?)));
             let mut found: BTreeMap<&ReplicaId, Assigned> = found.map(|(a, found)| (&a.replica_id, found)).collect();
             for id in found.keys() {
                 self.replicas.entry((*id).clone()).or_default();
@@ -189,7 +202,7 @@ impl Rounds {
         let replica = self.replicas.get_mut(id)?;
         let mut again = None;
         for action in &decision.actions {
-            match step(&self.processes, replica, action) {
+            match step(&self.drivers, replica, action) {
                 Ok(()) => {
                     replica.fault = None;
                     if matches!(action, Action::EndLost(_)) {
@@ -268,14 +281,21 @@ fn by_replica(runs: Vec<SeenRun>) -> Runs {
     found
 }
 
+/// The decision while nothing is known of a replica's runs: no action, and its last status with the reason.
+fn unknown(last: Option<&ReplicaReport>, why: &str) -> Decision {
+    let status = last.map_or_else(|| ReplicaStatus::of(RunWord::Waiting), |report| report.status.clone());
+    let status = Some(ReplicaStatus { message: Some(why.to_string()), ..status });
+    Decision { actions: Vec::new(), status, wake_at: None }
+}
+
 /// The live run of a replica.
 fn alive(runs: &[SeenRun]) -> Option<&SeenRun> {
     runs.iter().find(|run| matches!(run.state, RunState::Starting | RunState::Running { .. }))
 }
 
 /// A replica as it is wanted here, with the probe of its health; `None` for a record.
-fn assigned(assignment: &Assignment, policy: &Policy) -> Option<Assigned> {
-    let wanted = wanted::wanted(assignment, policy)?;
+fn assigned(assignment: &Assignment, policy: &Policy, drivers: &[Driver]) -> Option<Assigned> {
+    let wanted = wanted::wanted(assignment, policy, drivers)?;
     let user = wanted.workload.user.as_deref().and_then(Account::find);
     let like = Like {
         environment: wanted.workload.environment.clone(),
@@ -286,20 +306,20 @@ fn assigned(assignment: &Assignment, policy: &Policy) -> Option<Assigned> {
     Some(Assigned { assignment: assignment.clone(), wanted, probe })
 }
 
-fn step(processes: &Processes, replica: &mut Replica, action: &Action) -> Result<()> {
+fn step(drivers: &Drivers, replica: &mut Replica, action: &Action) -> Result<()> {
     match action {
         Action::Start { sequence, restarts, streak } => {
             let Some(Assigned { assignment, wanted, .. }) = &replica.wanted else { return Ok(()) };
-            let started = processes.start(&wanted::run_spec(assignment, wanted, *sequence, *restarts, *streak));
+            let started = drivers.start(&wanted::run_spec(assignment, wanted, *sequence, *restarts, *streak));
             started.inspect_err(|e| {
                 let now = Now { boot: clock::since_boot(), wall: clock::now() };
                 let why = format!("cannot start: {}", Chain(e));
                 replica.memory.start_failed(why, &wanted.workload.restart, now);
             })
         }
-        Action::Stop(run, how) => processes.stop(run, &how.signal, Duration::from_secs(how.grace_s)),
-        Action::EndLost(run) => processes.end_lost(run).map(|()| replica.memory.lost_ended(run)),
-        Action::Remove(run) => processes.remove(run),
+        Action::Stop(run, how) => drivers.stop(run, &how.signal, Duration::from_secs(how.grace_s)),
+        Action::EndLost(run) => drivers.end_lost(run).map(|()| replica.memory.lost_ended(run)),
+        Action::Remove(run) => drivers.remove(run),
     }
 }
 

@@ -2,11 +2,12 @@
 
 use super::decide::Wanted;
 use super::policy::Policy;
-use super::run::{Limits, LogBounds, RunId, RunSpec, StopSpec, VERSION};
+use super::published::published;
+use super::run::{ContainerSpec, Limits, LogBounds, RunId, RunSpec, StopSpec, VERSION};
 use crate::crypto;
 use crate::model::node_work::Assignment;
 use crate::model::workload::keys::Fault;
-use crate::model::workload::{Driver, Workload};
+use crate::model::workload::{Check, Driver, Workload};
 use serde_json::json;
 
 /// Desired state of a replica that runs.
@@ -15,7 +16,7 @@ const RUNNING: &str = "running";
 const ROLLOUT: &str = "rollout_requested_at";
 
 /// The replica as the node should run it; `None` for a record.
-pub fn wanted(assignment: &Assignment, policy: &Policy) -> Option<Wanted> {
+pub fn wanted(assignment: &Assignment, policy: &Policy, drivers: &[Driver]) -> Option<Wanted> {
     let read = Workload::read(&assignment.spec);
     // A spec that another version accepted.
     let faults = |faults: Vec<Fault>| faults.iter().map(Fault::to_string).collect::<Vec<_>>().join("; ");
@@ -26,8 +27,12 @@ pub fn wanted(assignment: &Assignment, policy: &Policy) -> Option<Wanted> {
     if workload.driver == Driver::None && fault.is_none() {
         return None;
     }
-    let user = policy.user(&workload);
-    let refused = fault.or_else(|| refused_driver(workload.driver, policy)).or_else(|| user.clone().err());
+    let user = match workload.driver {
+        // Users of a container are its image's.
+        Driver::Container => Ok(workload.user.clone()),
+        Driver::Process | Driver::None => policy.user(&workload),
+    };
+    let refused = fault.or_else(|| refused_driver(&workload, policy, drivers)).or_else(|| user.clone().err());
     workload.user = user.ok().flatten();
     Some(Wanted {
         digest: digest(assignment, &workload),
@@ -38,24 +43,38 @@ pub fn wanted(assignment: &Assignment, policy: &Policy) -> Option<Wanted> {
     })
 }
 
-fn refused_driver(driver: Driver, policy: &Policy) -> Option<String> {
-    match driver {
-        Driver::Container => Some("this node runs no containers".to_string()),
-        _ if !policy.allows(driver) => Some("this node's policy (drivers) does not allow processes".to_string()),
-        _ => None,
+fn refused_driver(workload: &Workload, policy: &Policy, drivers: &[Driver]) -> Option<String> {
+    let driver = workload.driver;
+    if !drivers.contains(&driver) {
+        return Some("this node has no container daemon".to_string());
     }
+    if !policy.allows(driver) {
+        return Some(format!("this node's policy (drivers) does not allow the driver {}", driver.as_str()));
+    }
+    let has_exec = matches!(workload.health.as_ref().map(|health| &health.check), Some(Check::Exec(_)));
+    let why = "a container's health is checked by http or tcp here, not by exec";
+    (driver == Driver::Container && has_exec).then(|| why.to_string())
 }
 
 /// Digest of all that a run depends on. Health checks, restarts and stops are the runner's, and change no run. Its JSON
 /// must stay as it is: another digest restarts every replica.
 fn digest(assignment: &Assignment, workload: &Workload) -> String {
-    let depends_on = json!({
+    let mut depends_on = json!({
         "command": workload.command, "environment": workload.environment, "user": workload.user,
         "working_dir": workload.working_dir, "cpu_millis": workload.cpu_millis, "memory_mb": workload.memory_mb,
         "pids": workload.pids, "log_max_mb": workload.log_max_mb, "log_files": workload.log_files,
         "rollout": assignment.spec.get(ROLLOUT),
     });
+    if workload.driver == Driver::Container {
+        depends_on["container"] = json!(container(assignment, workload));
+    }
     crypto::sha256_hex(depends_on.to_string().as_bytes())
+}
+
+/// The container of a replica; `None` for a plain process.
+fn container(assignment: &Assignment, workload: &Workload) -> Option<ContainerSpec> {
+    let image = workload.image.clone().filter(|_| workload.driver == Driver::Container)?;
+    Some(ContainerSpec { image, ports: published(&assignment.spec), ..ContainerSpec::default() })
 }
 
 /// A new run of a replica.
@@ -78,7 +97,7 @@ pub fn run_spec(assignment: &Assignment, wanted: &Wanted, sequence: u64, restart
         sequence,
         restarts,
         streak,
-        container: None,
+        container: container(assignment, workload),
     }
 }
 
@@ -95,7 +114,8 @@ mod tests {
             desired_state: RUNNING.to_string(),
             spec: spec.as_object().expect("an object").clone(),
         };
-        wanted(&assignment, &Policy::load(Path::new("/no/such/policy")).expect("the default"))
+        let policy = Policy::load(Path::new("/no/such/policy")).expect("the default");
+        wanted(&assignment, &policy, &[Driver::Process])
     }
 
     #[test]
@@ -121,7 +141,7 @@ mod tests {
     #[test]
     fn what_the_node_cannot_run_is_refused_with_a_reason() {
         for (spec, why) in [
-            (json!({"image": "nginx"}), "no containers"),
+            (json!({"image": "nginx"}), "no container daemon"),
             (json!({"command": ["/x"], "user": "no-such-user-here"}), "no user"),
             (json!({"command": ["x"], "stop": 5}), "spec.stop should be an object; spec.command should begin with"),
         ] {

@@ -1,6 +1,7 @@
 //! The driver of containers, with the daemons of Docker and Podman.
 
 mod daemon;
+mod service;
 mod trouble;
 
 use crate::support::{PATIENCE, until};

@@ -1,4 +1,4 @@
-//! What the daemon knows of this node's runs: its list, asked for when its events or the driver give a reason, and from
+//! The daemon's list of this node's runs, requested when its events or the driver give a reason, and from
 //! time to time. Events are a hint; the list is the truth.
 
 use super::{Shared, State, create};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// Interval of the list while events come.
 const INTERVAL: Duration = Duration::from_secs(10);
-/// Interval of the list, and of looking for the daemon, without them.
+/// Interval of the list, and of attempts to reach the daemon, without them.
 const RETRY: Duration = Duration::from_secs(1);
 /// States of a container that was created and not started.
 const CREATED: &[&str] = &["created", "configured", "initialized"];
@@ -41,7 +41,7 @@ pub struct Held {
     is_stopping: bool,
 }
 
-/// Starts the threads that ask for the list and read the events.
+/// Starts the threads that request the list and read the events.
 pub fn follow(shared: &Arc<Shared>) -> Result<()> {
     let asking = Arc::clone(shared);
     thread::on_news("containers", shared.ask.clone(), RETRY, move || look(&asking)).doing("start a thread")?;
@@ -90,7 +90,7 @@ fn read_events(shared: &Shared) -> Called<()> {
     Ok(())
 }
 
-/// Asks for the list once. Returns the time until the next one.
+/// Requests the list once. Returns the time until the next one.
 fn look(shared: &Shared) -> Duration {
     let (settled, touched) = {
         let mut state = lock(&shared.state);

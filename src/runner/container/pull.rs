@@ -184,7 +184,10 @@ mod tests {
     fn only_news_of_a_layer_are_progress() {
         let start = clock::tick();
         let mut layers = Layers::new(start);
-        let line = |id: &str, status: &str, current: u64| json!({"id": id, "status": status, "progressDetail": {"current": current, "total": 4_000_000}});
+        let line = |id: &str, status: &str, current: u64| {
+            let detail = json!({"current": current, "total": 4_000_000});
+            json!({"id": id, "status": status, "progressDetail": detail})
+        };
         let later = start + Duration::from_secs(1);
         for (line, is_progress) in [
             (line("a", "Downloading", 1_000_000), true),

@@ -1,4 +1,4 @@
-//! What a daemon refuses, as a sentence that says what to do. Pure: the daemons differ in status and words, so their
+//! Refusals of a daemon, as sentences that say what to do. Pure: the daemons differ in status and words, so their
 //! words are searched for what they share.
 
 use super::pull::registry;

@@ -180,6 +180,9 @@ pub fn image(dir: &Path) -> PathBuf {
     let archive = dir.join("image.tar");
     let script = r#"
         set -e; mkdir -p image rootfs/bin rootfs/etc rootfs/tmp; cp "$(command -v busybox)" rootfs/bin/busybox
+        for lib in $(ldd rootfs/bin/busybox 2>/dev/null | grep -o '/[^ ]*'); do
+            mkdir -p "rootfs$(dirname "$lib")"; cp -L "$lib" "rootfs$lib"
+        done
         for name in sh sleep echo httpd cat kill; do ln -sf busybox rootfs/bin/$name; done
         echo 'root:x:0:0::/:/bin/sh' >rootfs/etc/passwd; echo 'it serves' >rootfs/index.html
         chmod 755 rootfs; head -c 3000000 /dev/urandom >rootfs/ballast
