@@ -19,8 +19,8 @@ pub mod policy;
 mod probe;
 mod probes;
 pub mod process;
-pub mod relay_requests;
 mod published;
+pub mod relay_requests;
 mod rounds;
 pub mod run;
 mod run_dir;
@@ -106,24 +106,15 @@ impl Runner {
         const DOING: &str = "start the runner";
         let drivers = Drivers::open(&config)?;
         let rights = if owner::user() == 0 { "root" } else { "user" };
-        let abilities = json!({ "drivers": [Driver::Process], "limits": processes.limits(), "rights": rights });
+        let abilities = json!({ "drivers": drivers.names(), "limits": drivers.limits(), "rights": rights });
         let (document, refused, news) = (Watch::new(None), Watch::new(None), Watch::new(()));
         let reports = Watch::new(Arc::new(Reports { run: crypto::random_hex(8), ..Reports::default() }));
         let probes = Probes::new(news.clone());
         let work = (document.clone(), refused.clone());
-        let mut rounds = Rounds::new(config, Arc::clone(&processes), probes, work, reports.clone());
-        on_news("runner", news.clone(), RETRY, move || rounds.turn()).doing(DOING)?;
-        let changed = news.clone();
-        spawn("runner-watch", None, move || watch(&processes, &changed)).doing(DOING)?;
-        Ok(Runner { document, refused, reports, news, abilities })
-        let abilities = json!({ "drivers": drivers.names(), "limits": drivers.limits(), "rights": rights });
-        let (document, news) = (Watch::new(None), Watch::new(()));
-        let reports = Watch::new(Arc::new(Reports { run: crypto::random_hex(8), ..Reports::default() }));
-        let probes = Probes::new(news.clone());
-        let mut rounds = Rounds::new(config, drivers.clone(), probes, document.clone(), reports.clone());
+        let mut rounds = Rounds::new(config, drivers.clone(), probes, work, reports.clone());
         on_news("runner", news.clone(), RETRY, move || rounds.turn()).doing(DOING)?;
         drivers.watch(&news)?;
-        Ok(Runner { document, reports, news, abilities })
+        Ok(Runner { document, refused, reports, news, abilities })
     }
 
     /// Takes the node's work.
