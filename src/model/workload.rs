@@ -2,8 +2,8 @@
 //! its health is checked, when it is restarted and how it is stopped.
 //!
 //! Version 1 let operators keep anything in a spec, such as a file of Compose. So a spec is checked strictly only if it
-//! names its `driver`, or has a list as `command` and no `image`; any other with wrong values here is a record, which no
-//! node runs, and gets warnings.
+//! names its `driver`, or has a list as `command` and no `image`; any other with wrong values here is a record, which
+//! no node runs, and gets warnings.
 
 pub mod keys;
 
