@@ -40,25 +40,29 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        let runner = self.dir.join("data/runner");
-        let config = ProcessConfig {
-            runs_dir: runner.join("runs"),
-            logs_dir: runner.join("logs"),
-            program: PathBuf::from(env!("CARGO_BIN_EXE_uptimemesh")),
-        };
-        let is_over = |processes: &Processes| {
-            let runs = processes.list().unwrap_or_default();
-            let is_alive = |run: &&SeenRun| matches!(run.state, RunState::Starting | RunState::Running { .. });
-            let alive: Vec<&SeenRun> = runs.iter().filter(is_alive).collect();
-            for run in &alive {
-                let _ = processes.stop(&run.spec.id, "SIGKILL", Duration::ZERO);
-            }
-            alive.is_empty().then(|| runs.iter().for_each(|run| drop(processes.remove(&run.spec.id))))
-        };
-        // The agent that was killed may hold the directory for a moment.
-        let processes = until("the runs can be ended", || Processes::open(clone(&config)).ok());
-        until("the runs have ended", || is_over(&processes));
+        end_runs(&self.dir.join("data/runner"));
     }
+}
+
+/// Ends what the runner of a directory left running, as no agent will.
+pub fn end_runs(runner: &Path) {
+    let config = ProcessConfig {
+        runs_dir: runner.join("runs"),
+        logs_dir: runner.join("logs"),
+        program: PathBuf::from(env!("CARGO_BIN_EXE_uptimemesh")),
+    };
+    let is_over = |processes: &Processes| {
+        let runs = processes.list().unwrap_or_default();
+        let is_alive = |run: &&SeenRun| matches!(run.state, RunState::Starting | RunState::Running { .. });
+        let alive: Vec<&SeenRun> = runs.iter().filter(is_alive).collect();
+        for run in &alive {
+            let _ = processes.stop(&run.spec.id, "SIGKILL", Duration::ZERO);
+        }
+        alive.is_empty().then(|| runs.iter().for_each(|run| drop(processes.remove(&run.spec.id))))
+    };
+    // The agent that was killed may hold the directory for a moment.
+    let processes = until("the runs can be ended", || Processes::open(clone(&config)).ok());
+    until("the runs have ended", || is_over(&processes));
 }
 
 fn clone(config: &ProcessConfig) -> ProcessConfig {
