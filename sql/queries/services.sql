@@ -1,18 +1,18 @@
 -- name: page
 SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made,
-    rollout_told
+    rollout_told, records_only
 FROM services WHERE id > :after ORDER BY id LIMIT :limit
 -- name: all
 -- scan: the scheduler sees every service.
 SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made,
-    rollout_told
+    rollout_told, records_only
 FROM services
 -- name: ids_and_names
 -- scan: who is taken for whom is seen by comparing all.
 SELECT id, name FROM services ORDER BY id
 -- name: by_id
 SELECT id, name, description, spec, generation, created_at, updated_at, rollout_requested_at, rollback_requested_at, replicas_made,
-    rollout_told
+    rollout_told, records_only
 FROM services WHERE id = :id
 -- name: count
 -- scan: counting reads the smallest index once.

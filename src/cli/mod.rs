@@ -139,6 +139,9 @@ fn commands() -> Vec<&'static Command> {
 pub fn run(line: impl IntoIterator<Item = OsString>) -> ExitCode {
     crate::files::private_by_default();
     let mut line: Vec<OsString> = line.into_iter().collect();
+    if let Some(code) = crate::runner::internal_mode(&line) {
+        return code;
+    }
     if let Some(first) = line.first_mut().filter(|first| *first == "--version" || *first == "-V") {
         *first = "version".into();
     }

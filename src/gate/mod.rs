@@ -213,26 +213,24 @@ pub fn dispatch(app: &App, tables: &[&'static [Route]], draw: Draw, mut request:
         // Not Basic: a browser would prompt for a password itself.
         response = response.with("WWW-Authenticate", CHALLENGE.to_string());
     }
-    if let Some(next) = control.ca.next() {
-        response = response.with(NEXT_AUTHORITY, next);
-    }
     response.holder = holder_name(user.as_ref());
     // Without a proxy, which would show one certificate for many.
     let is_node = user.is_none() && response.holder.is_some();
     response.is_resident = is_node && request.certificate.is_some() && !request.is_passed_on();
-    base::add(&mut response, &request.base);
-    let metrics = Arc::clone(&app.metrics);
-    let count = move |status| metrics.request(method, path, status, clock::tick().duration_since(began));
-    if let Some(later) = response.later.take() {
-        // It has no status yet.
-        response.later = Some(Box::new(later.map(move |answer| {
-            count(answer.status);
-            answer
-        })));
-    } else {
-        count(response.status);
+    let (ca, metrics, base) = (Arc::clone(&control.ca), Arc::clone(&app.metrics), request.base);
+    let complete = move |mut answer: Response| {
+        if let Some(next) = ca.next() {
+            answer = answer.with(NEXT_AUTHORITY, next);
+        }
+        base::add(&mut answer, &base);
+        metrics.request(method, path, answer.status, clock::tick().duration_since(began));
+        answer
+    };
+    match response.later.take() {
+        // It has neither a status nor headers yet.
+        Some(later) => Response { later: Some(Box::new(later.map(complete))), ..response },
+        None => complete(response),
     }
-    response
 }
 
 /// Name of the proven caller: a user, with all sessions and tokens together, or a node.

@@ -211,8 +211,8 @@ impl Conn {
                     return Done::Last;
                 }
                 let is_crowded = service.active.load(Ordering::Relaxed) > ACTIVE_MAX;
-                let hold_time = if has_served && is_crowded { Duration::ZERO } else { service.limits.hold_time };
-                self.transport.until(hold_time);
+                let rests = has_served && (is_crowded || self.standing.is_resident());
+                self.transport.until(if rests { Duration::ZERO } else { service.limits.hold_time });
                 match self.fill() {
                     Ok(0) => return Done::Last,
                     Ok(_) => {}

@@ -12,8 +12,11 @@ use crate::http::slots::Slot;
 use crate::http::socket::{Interest, Poller, has_bytes};
 use crate::thread::lock;
 
-/// Minimum time between two looks at the clock: thousands of connections expire in one, each up to this much late.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Minimum time between two looks at who has been silent for too long: thousands expire in one, each up to this late.
+pub(super) const SILENT_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The same for answers that wait: their clients speak again at once, and must not all do so together.
+const WAITING_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A connection and its slot.
 pub(super) struct Live {
@@ -27,19 +30,25 @@ pub(super) struct Parking {
     lot: Mutex<Lot>,
 }
 
-#[derive(Default)]
 struct Lot {
     /// By token, which only grows. A late report of the kernel finds none.
     all: HashMap<u64, (Live, Instant)>,
-    /// The same, by the end of their time.
-    ends: BTreeSet<(Instant, u64)>,
+    /// The same, by the end of their time: those that wait for news, and the others.
+    waiting: Ends,
+    silent: Ends,
     next: u64,
-    /// Time of the last look at the clock, and of the next one.
-    looked_at: Option<Instant>,
+    /// Time of the next look at the clock.
     looks_at: Option<Instant>,
     /// When stopping, only answers on their way are waited for.
     stopping: bool,
     closed: bool,
+}
+
+/// Tokens by the end of their time, which is looked at now and then.
+struct Ends {
+    all: BTreeSet<(Instant, u64)>,
+    look_every: Duration,
+    looked_at: Option<Instant>,
 }
 
 /// Next step for a connection that was parked.
@@ -52,10 +61,52 @@ pub(super) enum Woken {
     Over(Live),
 }
 
+impl Ends {
+    fn new(look_every: Duration) -> Ends {
+        Ends { all: BTreeSet::new(), look_every, looked_at: None }
+    }
+
+    /// The time to look at the clock again.
+    fn next_look(&self) -> Option<Instant> {
+        let (end, _) = self.all.first()?;
+        Some(self.looked_at.map_or(*end, |last| last + self.look_every).max(*end))
+    }
+
+    /// Takes out the tokens whose time is over, if it is time to look.
+    fn expired(&mut self, now: Instant) -> BTreeSet<(Instant, u64)> {
+        if self.next_look().is_none_or(|at| at > now) {
+            return BTreeSet::new();
+        }
+        self.looked_at = Some(now);
+        let later = self.all.split_off(&(now, u64::MAX));
+        std::mem::replace(&mut self.all, later)
+    }
+}
+
 impl Lot {
+    fn new() -> Lot {
+        Lot {
+            all: HashMap::new(),
+            waiting: Ends::new(WAITING_LOOK_EVERY),
+            silent: Ends::new(SILENT_LOOK_EVERY),
+            next: 0,
+            looks_at: None,
+            stopping: false,
+            closed: false,
+        }
+    }
+
+    /// The ends among which that of such a wait is.
+    fn ends_of(&mut self, wants: Wants) -> &mut Ends {
+        match wants {
+            Wants::News => &mut self.waiting,
+            Wants::Request | Wants::Room => &mut self.silent,
+        }
+    }
+
     fn take(&mut self, token: u64) -> Option<Live> {
         let (live, until) = self.all.remove(&token)?;
-        self.ends.remove(&(until, token));
+        self.ends_of(live.conn.wants()).all.remove(&(until, token));
         live.conn.standing.set_parked(false);
         // Taken out for another reason than its bell, a ring from now on must not be lost on this token.
         if let Some(bell) = live.conn.bell() {
@@ -66,14 +117,13 @@ impl Lot {
 
     /// The time to look at the clock again.
     fn next_look(&self) -> Option<Instant> {
-        let (end, _) = self.ends.first()?;
-        Some(self.looked_at.map_or(*end, |last| last + LOOK_EVERY).max(*end))
+        self.waiting.next_look().into_iter().chain(self.silent.next_look()).min()
     }
 }
 
 impl Parking {
     pub fn new() -> io::Result<Parking> {
-        Ok(Parking { poller: Poller::new()?, lot: Mutex::default() })
+        Ok(Parking { poller: Poller::new()?, lot: Mutex::new(Lot::new()) })
     }
 
     /// Parks a connection; `wake` creates what its bell does for a token. Returns it with its next step if there is
@@ -108,7 +158,7 @@ impl Parking {
         }
         live.conn.standing.set_parked(true);
         lot.all.insert(token, (live, until));
-        lot.ends.insert((until, token));
+        lot.ends_of(wants).all.insert((until, token));
         let next_look = lot.next_look();
         if lot.looks_at.is_none_or(|at| next_look.is_some_and(|next| next < at)) {
             lot.looks_at = next_look;
@@ -140,18 +190,10 @@ impl Parking {
             woken.extend(self.hear(&mut lot, ready.token, ready.is_over));
         }
         let now = clock::tick();
-        if lot.next_look().is_some_and(|at| at <= now) {
-            lot.looked_at = Some(now);
-            while let Some(&(end, token)) = lot.ends.first()
-                && end <= now
-            {
-                // One that waits for news is answered without any; the others have had their time.
-                woken.extend(lot.take(token).map(|live| match live.conn.wants() {
-                    Wants::News => Woken::Due(live),
-                    Wants::Request | Wants::Room => Woken::Over(live),
-                }));
-            }
-        }
+        // One that waits for news is answered without any; the others have had their time.
+        let (waiting, silent) = (lot.waiting.expired(now), lot.silent.expired(now));
+        woken.extend(waiting.into_iter().filter_map(|(_, token)| lot.take(token)).map(Woken::Due));
+        woken.extend(silent.into_iter().filter_map(|(_, token)| lot.take(token)).map(Woken::Over));
         Some(woken)
     }
 
@@ -192,7 +234,8 @@ impl Parking {
         let left = {
             let mut lot = lock(&self.lot);
             lot.closed = true;
-            lot.ends.clear();
+            lot.waiting.all.clear();
+            lot.silent.all.clear();
             std::mem::take(&mut lot.all)
         };
         drop(left);

@@ -52,6 +52,8 @@ pub(crate) struct Standing {
     busy: AtomicBool,
     /// The authenticated caller.
     holder: OnceLock<String>,
+    /// Held by a node with its certificate.
+    resident: AtomicBool,
     /// Start of its wait without a thread.
     parked_since: Mutex<Option<Instant>>,
     /// Its place in the table.
@@ -79,8 +81,14 @@ impl Standing {
     pub fn accept(&self, response: &Response) {
         if let Some(holder) = &response.holder {
             self.prove(holder, response.is_resident);
+            self.resident.fetch_or(response.is_resident, Ordering::Relaxed);
         }
         self.set_busy(false);
+    }
+
+    /// True if a node with its certificate holds it: between its calls are seconds.
+    pub fn is_resident(&self) -> bool {
+        self.resident.load(Ordering::Relaxed)
     }
 
     /// Marks that it begins or ends to wait without a thread.

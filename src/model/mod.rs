@@ -29,6 +29,7 @@ pub mod release;
 pub mod replica_words;
 pub mod replicas;
 pub mod routers;
+pub mod runners;
 pub mod runs;
 pub mod services;
 pub mod sessions;

@@ -124,6 +124,11 @@ pub struct ReplicaStatus {
 }
 
 impl ReplicaStatus {
+    /// True if the replica does what it should: it is healthy, or has come to its end as wanted.
+    pub fn is_available(&self) -> bool {
+        matches!(self.state, RunWord::Healthy | RunWord::Completed | RunWord::Stopped)
+    }
+
     /// A status of which only the state is known.
     pub fn of(state: RunWord) -> ReplicaStatus {
         ReplicaStatus {

@@ -8,6 +8,9 @@ use std::fmt;
 /// Longest text of a version: an epoch, a point and a number.
 pub const VERSION_CHARS_MAX: usize = 64;
 
+/// Most replicas of a document.
+pub const REPLICAS_MAX: u32 = 1000;
+
 /// Form of the documents that this version writes and reads.
 pub const FORM: u32 = 1;
 

@@ -191,6 +191,8 @@ pub struct Facts {
     pub ready: Option<Value>,
     /// Its reported capacity, and its own need.
     pub capacity: Option<Value>,
+    /// The abilities of its runner, if it has one.
+    pub runner: Option<Value>,
 }
 
 /// Merges a node's report into its status, at the top level, without the reserved keys. Returns true if anything

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 pub const STATE: &str = "state";
 /// Server's time of the last change of the state; present exactly while a node reports the replica.
 pub const STATE_SINCE: &str = "state_since";
+/// Server's time since which the replica has not been available; absent while it is.
+const UNAVAILABLE_SINCE: &str = "unavailable_since";
 /// The last state that people should look into, until the replica is well again.
 const TROUBLE: &str = "trouble";
 /// State of a replica that no node has reported.
@@ -26,6 +28,7 @@ const KEYS: &[&str] = &[
     STATE,
     STATE_SINCE,
     TROUBLE,
+    UNAVAILABLE_SINCE,
 ];
 
 /// A state that is worth an event.
@@ -53,6 +56,11 @@ pub fn is_reported(status: &Object) -> bool {
     status.contains_key(STATE_SINCE)
 }
 
+/// True if the status has the words of a node, or waits for them.
+pub fn is_of_node(status: &Object) -> bool {
+    is_reported(status) || status.contains_key(UNAVAILABLE_SINCE)
+}
+
 /// Writes a report into a status. Returns `None` if it changes nothing.
 pub fn take(status: &mut Object, report: &ReplicaStatus, now: Timestamp) -> Option<Change> {
     let Ok(Value::Object(mut words)) = serde_json::to_value(report) else { return None };
@@ -60,6 +68,10 @@ pub fn take(status: &mut Object, report: &ReplicaStatus, now: Timestamp) -> Opti
     let is_same_state = status.get(STATE) == words.get(STATE);
     let since = status.get(STATE_SINCE).filter(|_| is_same_state).cloned();
     words.insert(STATE_SINCE.into(), since.unwrap_or_else(|| json!(now)));
+    if !report.is_available() {
+        let since = status.get(UNAVAILABLE_SINCE).cloned();
+        words.insert(UNAVAILABLE_SINCE.into(), since.unwrap_or_else(|| json!(now)));
+    }
     let trouble = status.get(TROUBLE).filter(|_| is_reported(status)).cloned();
     let (trouble, notable) = trouble_after(trouble, report.state, is_same_state);
     words.extend(trouble.map(|word| (TROUBLE.to_string(), word)));
@@ -69,7 +81,7 @@ pub fn take(status: &mut Object, report: &ReplicaStatus, now: Timestamp) -> Opti
         return None;
     }
     let places = is_settled || [STATE, STATE_SINCE, "healthy", "applied_generation"].iter().any(|key| differs(key));
-    status.retain(|key, _| !KEYS.contains(&key.as_str()));
+    remove(status);
     status.extend(words);
     if is_settled {
         status.remove("update_state");
@@ -105,18 +117,22 @@ fn trouble_after(trouble: Option<Value>, state: RunWord, is_same_state: bool) ->
     }
 }
 
-/// Removes the words of a node from a status: nothing is known of the replica until a node reports it.
-pub fn clear(status: &mut Object) {
+/// Removes the words of a node from a status.
+pub fn remove(status: &mut Object) {
     status.retain(|key, _| !KEYS.contains(&key.as_str()));
+}
+
+/// Starts to wait for a node's report: until then nothing is known of the replica.
+pub fn await_report(status: &mut Object, now: Timestamp) {
+    remove(status);
     status.insert(STATE.into(), PENDING.into());
+    status.insert(UNAVAILABLE_SINCE.into(), json!(now));
 }
 
 /// Keeps the words of a node in a status that a client replaces.
 pub fn keep(old: &Object, new: &mut Object) {
-    if is_reported(old) {
-        new.retain(|key, _| !KEYS.contains(&key.as_str()));
-        new.extend(KEYS.iter().filter_map(|key| Some((key.to_string(), old.get(*key)?.clone()))));
-    }
+    remove(new);
+    new.extend(KEYS.iter().filter_map(|key| Some((key.to_string(), old.get(*key)?.clone()))));
 }
 
 #[cfg(test)]
@@ -152,8 +168,15 @@ mod tests {
         let mut client = status(json!({"mine": 1, "healthy": false}));
         keep(&now, &mut client);
         assert_eq!((&client["mine"], &client["healthy"], &client["restarts"]), (&json!(1), &json!(true), &json!(1)));
-        clear(&mut now);
-        let left = json!({"managed_by": "scheduler", "state": "pending", "desired_generation": 2});
+        let starts = ReplicaStatus::of(RunWord::Starting);
+        take(&mut now, &starts, Timestamp(7)).expect("a change");
+        assert_eq!(now["unavailable_since"], json!(Timestamp(7)));
+        take(&mut now, &ReplicaStatus::of(RunWord::Running), Timestamp(8)).expect("a change");
+        assert_eq!((&now["unavailable_since"], &now["state_since"]), (&json!(Timestamp(7)), &json!(Timestamp(8))));
+        await_report(&mut now, Timestamp(9));
+        let left = json!({
+            "managed_by": "scheduler", "state": "pending", "unavailable_since": Timestamp(9), "desired_generation": 2,
+        });
         assert_eq!(Value::Object(now), left);
     }
 

@@ -3,6 +3,7 @@
 use super::Object;
 use crate::clock::Timestamp;
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
+use crate::model::replica_words;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -117,6 +118,10 @@ pub struct Facts {
     pub state: Option<Value>,
     /// Time of the last change of the state; present exactly while a node reports it.
     pub state_since: Option<Value>,
+    /// Time since which it has not been available, while its node runs it.
+    pub unavailable_since: Option<Value>,
+    /// Sentence of its node about the state.
+    pub message: Option<Value>,
     /// The generation that it runs.
     pub applied_generation: Option<Value>,
     /// The generation that it should run.
@@ -142,8 +147,20 @@ fn is_sick_state(state: &str) -> bool {
     ["failed", "crashloop", "degraded"].iter().any(|sick| state.eq_ignore_ascii_case(sick))
 }
 
-/// Clears the signs of bad health: a replica that is placed again starts healthy.
-pub fn clear_sickness(status: &mut Object) {
+/// Changes the status of a replica for its next node, which has reported nothing yet: one that `is_run` there waits for
+/// a report, and any other starts healthy. The generation stays.
+pub fn moved(status: &mut Object, is_run: bool, now: Timestamp) {
+    let applied = status.get("applied_generation").cloned();
+    if is_run {
+        if !status.contains_key("desired_generation") {
+            status.extend(applied.map(|generation| ("desired_generation".to_string(), generation)));
+        }
+        return replica_words::await_report(status, now);
+    }
+    if replica_words::is_of_node(status) {
+        replica_words::remove(status);
+        status.extend(applied.map(|generation| ("applied_generation".to_string(), generation)));
+    }
     if status.get("state").and_then(Value::as_str).is_some_and(is_sick_state) {
         status.remove("state");
     }

@@ -4,6 +4,8 @@ use super::Object;
 use super::specs::Policy;
 use crate::clock::Timestamp;
 use crate::model::ids::ServiceId;
+use crate::model::runners;
+use crate::model::workload::Driver;
 use serde::ser::{Serialize, SerializeStruct, Serializer};
 
 /// Keys of a spec that the server maintains: a client's values for them are ignored.
@@ -28,6 +30,8 @@ pub struct Service {
     pub updated_at: Timestamp,
     /// Number of replicas that the scheduler has ever created for it; never shown.
     pub replicas_made: i64,
+    /// True if its replicas are records whatever the spec says: it is older than the nodes' ability to run them.
+    pub records_only: bool,
     /// The generation whose rollout was reported late, or 0; never shown.
     pub late_rollout: i64,
 }
@@ -49,6 +53,11 @@ impl Serialize for Service {
 }
 
 impl Service {
+    /// The driver of its replicas.
+    pub fn driver(&self) -> Driver {
+        if self.records_only { Driver::None } else { runners::driver(&self.spec) }
+    }
+
     /// The spec as the operator wrote it.
     pub fn own_spec(&self) -> Object {
         without_bookkeeping(self.spec.clone())

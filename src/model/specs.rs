@@ -8,8 +8,9 @@ pub mod ports;
 use super::Object;
 use crate::json;
 use crate::model::ids::{NodeId, ReplicaId};
+use crate::model::runners;
 use crate::model::words::words;
-use crate::model::workload;
+use crate::model::workload::{self, Driver};
 use serde_json::Value;
 use std::fmt;
 
@@ -20,6 +21,8 @@ pub const ROLLING_MAX: i64 = 1_000;
 /// Default number of seconds from a node's death until its replicas move: a lease and `node_dead_after_seconds` have
 /// passed by then.
 pub const LOST_AFTER_S: i64 = 0;
+/// Default for `healthy_deadline_seconds`.
+pub const HEALTHY_DEADLINE_S: i64 = 300;
 /// Maximum for `lost_after_seconds`: a week.
 pub const LOST_AFTER_S_MAX: i64 = 604_800;
 /// Maximum CPU of a replica, in thousandths of a core: a thousand cores.
@@ -125,6 +128,10 @@ pub struct Policy {
     pub max_surge: usize,
     /// Replicas that may be down at once.
     pub max_unavailable: usize,
+    /// Seconds for which a replica that its node runs may be unavailable.
+    pub healthy_deadline_s: i64,
+    /// The driver of its replicas.
+    pub driver: Driver,
     /// Seconds from a node's death until its replicas move.
     pub lost_after_s: i64,
     /// Number of replicas, and their nodes.
@@ -190,6 +197,8 @@ impl Policy {
             max_surge: read.count(rolling, "rolling_update.max_surge").unwrap_or(1).min(ROLLING_MAX) as usize,
             max_unavailable: read.count(rolling, "rolling_update.max_unavailable").unwrap_or(0).min(ROLLING_MAX)
                 as usize,
+            healthy_deadline_s: int(rolling, "healthy_deadline_seconds").unwrap_or(HEALTHY_DEADLINE_S).max(1),
+            driver: runners::driver(spec),
             lost_after_s: int(scheduling, "lost_after_seconds").unwrap_or(LOST_AFTER_S).min(LOST_AFTER_S_MAX),
             mode,
             spread_by: scheduling.get("spread_by").and_then(Value::as_str).map(str::to_string),

@@ -53,7 +53,6 @@ macro_rules! keys {
     ($($constant:ident = $name:literal $owner:ident $form:literal [$($reader:ident),*] $says:literal;)*) => {
         $(
             #[doc = $says]
-            #[allow(dead_code)]
             pub const $constant: &str = $name;
         )*
 

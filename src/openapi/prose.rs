@@ -278,6 +278,12 @@ pub const FIELDS: &[Row] = &[
     row(
         "body",
         "services",
+        "spec.rolling_update.healthy_deadline_seconds",
+        "Time that a replica may be unavailable before it counts as unhealthy, in seconds; 300 by default.",
+    ),
+    row(
+        "body",
+        "services",
         "spec.rolling_update.min_healthy_seconds",
         "Time of running after which a replica without a health check is healthy, in seconds; 10 by default.",
     ),

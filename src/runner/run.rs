@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Version of the files of a run. A keeper is as old as its run: files of the previous version stay readable.
+/// Version of the files of a run. A shim is as old as its run: files of the previous version stay readable.
 pub const VERSION: u32 = 1;
 
 /// Random name of a run, 12 hexadecimal digits.
@@ -80,6 +80,30 @@ pub struct RunSpec {
     /// Bounds of the logs.
     #[serde(default)]
     pub logs: LogBounds,
+    /// Way of stopping it, once its service is gone.
+    #[serde(default)]
+    pub stop: StopSpec,
+    /// Starts of the replica before it, with the same digest.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Failures in a row before it.
+    #[serde(default)]
+    pub streak: u32,
+}
+
+/// The end of a run on request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopSpec {
+    /// Name of the signal that requests it.
+    pub signal: String,
+    /// Seconds until SIGKILL.
+    pub grace_s: u64,
+}
+
+impl Default for StopSpec {
+    fn default() -> StopSpec {
+        StopSpec { signal: "SIGTERM".to_string(), grace_s: 10 }
+    }
 }
 
 /// Limits of a run and of all that it starts.
@@ -108,7 +132,7 @@ impl Default for LogBounds {
     }
 }
 
-/// How the end of a run was requested.
+/// Request that led to the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
@@ -127,7 +151,7 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// True if the kernel killed it, or a process that it started, for want of memory within its limit.
     pub oom: bool,
-    /// How the end was requested, if it was.
+    /// Request that led to the end, if there was one.
     pub asked: Option<Asked>,
     /// Time of the start.
     pub started_at: Timestamp,
@@ -135,14 +159,14 @@ pub struct Exit {
     pub ended_at: Timestamp,
     /// Number of log lines that the disk did not take.
     pub lines_lost: u64,
-    /// Why it did not start, as a sentence: `cannot start: ..`.
+    /// Reason why it did not start: `cannot start: ..`.
     pub failure: Option<String>,
 }
 
 /// State of a run on this machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunState {
-    /// Its keeper lives; its program is not there yet.
+    /// Its shim lives; its program is not there yet.
     Starting,
     /// Its program runs.
     Running {
@@ -153,7 +177,7 @@ pub enum RunState {
     },
     /// Its program has ended, with all that it started.
     Ended(Exit),
-    /// Its keeper is gone and left no exit.
+    /// Its shim is gone and left no exit.
     Lost,
 }
 

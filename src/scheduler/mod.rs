@@ -448,7 +448,11 @@ impl Scheduler {
         let view = &seen.view;
         let of = |(i, service): (usize, &view::ServiceView)| {
             let keeps = |node: Option<view::NodeIndex>| node.is_some_and(|i| view.nodes[i as usize].may_keep());
-            let failing = service.replicas.iter().filter(|r| r.facts.sickness().is_some() || !keeps(r.node)).count();
+            let failing = service
+                .replicas
+                .iter()
+                .filter(|r| view.sickness(&service.policy, r).is_some() || !keeps(r.node))
+                .count();
             let newest = |r: &&view::ReplicaView| r.facts.applied_generation == Some(service.generation.into());
             let outdated = service.replicas.len() - service.replicas.iter().filter(newest).count();
             ServiceHealth {

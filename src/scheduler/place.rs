@@ -8,6 +8,10 @@
 //! time: nodes with the same selector share a heap by rank that lives as long as the plan, and a service takes out only
 //! the nodes that it examines ([`Session`]). A service that spreads over zones keeps a heap for each zone instead.
 
+mod fit;
+
+pub use fit::{Refusal, filters, fits};
+
 use super::view::{NodeIndex, NodeView, View};
 use crate::model::ids::ReplicaId;
 use crate::model::specs::{AntiAffinity, HostPort, Policy};
@@ -56,55 +60,6 @@ struct Group {
     by_room: bool,
     /// By rank. An entry may be outdated: it is corrected when it comes up.
     heap: BinaryHeap<Reverse<(Rank, NodeIndex)>>,
-}
-
-/// Reason why a node cannot take a replica.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Refusal {
-    /// Kind of the reason, the same for all nodes that it applies to.
-    pub filter: &'static str,
-    /// The reason with its figures.
-    pub reason: String,
-}
-
-impl Refusal {
-    fn new(filter: &'static str, reason: impl Into<String>) -> Refusal {
-        Refusal { filter, reason: reason.into() }
-    }
-}
-
-/// Missing resources of a node for one more replica of a service; `None` if it fits. Checks taken resources, not lease
-/// or selector.
-pub fn fits(state: &State, node: NodeIndex, policy: &Policy) -> Option<Refusal> {
-    let (i, here) = (node as usize, &state.view.nodes[node as usize]);
-    let wanted = policy.resources;
-    if let Some(has) = here.cpu_millis
-        && wanted.cpu_millis > 0
-        && state.cpu_millis[i] + wanted.cpu_millis > has
-    {
-        let left = has.saturating_sub(state.cpu_millis[i]);
-        return Some(Refusal::new("cpu", format!("{left} of its {has} CPU millis are left")));
-    }
-    if let Some(has) = here.memory_mb
-        && wanted.memory_mb > 0
-        && state.memory_mb[i] + wanted.memory_mb > has
-    {
-        let left = has.saturating_sub(state.memory_mb[i]);
-        return Some(Refusal::new("memory", format!("{left} of its {has} MB of memory are left")));
-    }
-    let taken = policy.ports.iter().find(|port| state.ports[i].contains_key(port));
-    taken.map(|port| Refusal::new("ports", format!("its port {port} is taken")))
-}
-
-/// Shortage on a node, of the resources that this service uses: what the replicas there want beyond its capacity.
-fn overfull(state: &State, node: NodeIndex, policy: &Policy) -> Option<String> {
-    let (i, here) = (node as usize, &state.view.nodes[node as usize]);
-    let lacks = |wanted: u64, taken: u64, has: Option<u64>, what: &str| {
-        let has = has.filter(|has| wanted > 0 && taken > *has)?;
-        Some(format!("its replicas want {taken} {what}, and it has {has} for them"))
-    };
-    let cpu = lacks(policy.resources.cpu_millis, state.cpu_millis[i], here.cpu_millis, "CPU millis");
-    cpu.or_else(|| lacks(policy.resources.memory_mb, state.memory_mb[i], here.memory_mb, "MB of memory"))
 }
 
 impl<'v> State<'v> {
@@ -316,7 +271,7 @@ impl<'s, 'v> Session<'s, 'v> {
 
     /// Shortage on a node, of the resources that this service uses.
     pub fn overfull(&self, node: NodeIndex) -> Option<String> {
-        overfull(self.state, node, self.policy)
+        fit::overfull(self.state, node, self.policy)
     }
 
     /// Reason why a node cannot take one more replica of this service; `None` if it can. Ignores lease and selector.
@@ -486,14 +441,4 @@ impl Drop for Session<'_, '_> {
             self.touched.iter().map(|&node| Reverse((self.state.rank(node, by_room), node))).collect();
         self.state.groups[self.group].heap.extend(entries);
     }
-}
-
-/// Reasons that exclude a node for a service, filter by filter; empty for a candidate.
-pub fn filters(session: &Session, node: &NodeView, index: NodeIndex, selector: &[(String, String)]) -> Vec<Refusal> {
-    let mut failed: Vec<Refusal> = node.closed().map(|why| Refusal::new(why, why)).into_iter().collect();
-    if !node.matches(selector) {
-        failed.push(Refusal::new("selector", "the selector does not match"));
-    }
-    failed.extend(session.refusal(index));
-    failed
 }

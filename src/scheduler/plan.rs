@@ -196,6 +196,7 @@ impl<'s, 'v> Planner<'s, 'v> {
             Mode::Replicated => self.replicated(),
         }
         self.warn_of_overfull();
+        self.await_reports();
         self.roll();
         if self.plan.eligible_nodes == 0 && !self.warned_none {
             let why = self.refusals();
@@ -227,7 +228,7 @@ impl<'s, 'v> Planner<'s, 'v> {
     /// The problem of a replica or its node.
     fn trouble(&self, replica: &ReplicaView) -> Option<Trouble> {
         let policy = &self.service.policy;
-        let sick = || replica.facts.sickness().filter(|_| policy.reschedule_unhealthy).map(Trouble::Sick);
+        let sick = || self.view.sickness(policy, replica).filter(|_| policy.reschedule_unhealthy).map(Trouble::Sick);
         let Some(index) = replica.node else { return Some(Trouble::Lost("its node is gone".into())) };
         let node = &self.view.nodes[index as usize];
         match node.lease {
@@ -256,9 +257,20 @@ impl<'s, 'v> Planner<'s, 'v> {
         }
         let selected = || (!node.matches(&policy.selector)).then(|| "the selector does not match its node".to_string());
         let closed = node.closed().filter(|_| !node.may_keep());
-        let closed = closed.map(|why| format!("its node is {why}")).or_else(selected).map(Trouble::Closed);
+        let unable = || node.cannot_run(policy.driver).map(|why| format!("its node cannot run it: {why}"));
+        let closed = closed.map(|why| format!("its node is {why}")).or_else(selected).or_else(unable);
+        let closed = closed.map(Trouble::Closed);
         let clash = || self.session.clash(index).map(Trouble::Clash);
         closed.or_else(clash).or_else(|| self.session.overfull(index).map(Trouble::Overfull))
+    }
+
+    /// Notes when replicas that are not available become unhealthy.
+    fn await_reports(&mut self) {
+        let policy = &self.service.policy;
+        let left = |r: &ReplicaView| self.view.deadline_left_s(policy, r).filter(|left_s| *left_s > 0);
+        if let Some(first_s) = self.service.replicas.iter().filter_map(left).min() {
+            self.due(first_s);
+        }
     }
 
     /// True if a replica with this id exists, or this round of plans creates one.

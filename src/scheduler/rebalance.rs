@@ -6,6 +6,7 @@ use super::step::{Action, MoveCause, Step};
 use super::view::{NodeIndex, ReplicaView, View};
 use crate::model::leases::LeaseState;
 use crate::model::replicas::{PlacedBy, Placement};
+use crate::model::runners::Keeping;
 use crate::model::specs::Mode;
 use std::collections::{BTreeSet, HashMap};
 
@@ -97,7 +98,8 @@ fn may_move(view: &View, service: usize, replica: &ReplicaView) -> bool {
         .is_none_or(|p| p.action == PlacedBy::ScaleUp || view.now.secs() - p.at.secs() >= DWELL_S);
     service.policy.mode == Mode::Replicated
         && service.pin(&replica.id).is_none()
-        && replica.facts.sickness().is_none()
+        && view.sickness(&service.policy, replica).is_none()
+        && replica.unavailable_since.is_none()
         && replica.node.is_some_and(at_home)
         && settled
 }
@@ -179,6 +181,7 @@ fn action(
         score: None,
         cause: MoveCause::Rebalance,
         placement,
+        is_run: view.nodes[target as usize].keeping(view.services[service].policy.driver) == Keeping::Runs,
     };
     Action { service_id: view.services[service].id.clone(), replica_id: replica.id.clone(), step, detail }
 }

@@ -4,14 +4,22 @@ use super::place::Score;
 use crate::clock::Timestamp;
 use crate::model::Object;
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
-use crate::model::replicas::{PlacedBy, Placement, Replica, clear_sickness};
+use crate::model::replica_words;
+use crate::model::replicas::{PlacedBy, Placement, Replica, moved};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 /// Action of a plan on a replica.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Create it on a node chosen by score or by a pin.
-    ScaleUp { target_node_id: NodeId, score: Option<Score>, placement: Placement, desired_state: Option<String> },
+    ScaleUp {
+        target_node_id: NodeId,
+        score: Option<Score>,
+        placement: Placement,
+        desired_state: Option<String>,
+        /// True if the node runs the replica and reports it.
+        is_run: bool,
+    },
     /// Delete it.
     ScaleDown { source_node_id: NodeId },
     /// Move it.
@@ -21,6 +29,8 @@ pub enum Step {
         score: Option<Score>,
         cause: MoveCause,
         placement: Placement,
+        /// True if the other node runs the replica and reports it.
+        is_run: bool,
     },
     /// Set its desired state.
     SetDesiredState(String),
@@ -110,12 +120,12 @@ impl Action {
     /// Fails with a sentence if a replica that is to be created is there, or any other is not there.
     pub fn apply(&self, before: Option<Replica>, generation: i64, now: Timestamp) -> Result<Option<Replica>, String> {
         match (&self.step, before) {
-            (Step::ScaleUp { target_node_id, placement, desired_state, .. }, None) => Ok(Some(Replica {
+            (Step::ScaleUp { target_node_id, placement, desired_state, is_run, .. }, None) => Ok(Some(Replica {
                 id: self.replica_id.clone(),
                 service_id: self.service_id.clone(),
                 node_id: target_node_id.clone(),
                 desired_state: desired_state.clone().unwrap_or_else(|| "running".to_string()),
-                status: status_of_new(generation),
+                status: status_of_new(*is_run, generation, now),
                 placement: Some(placement.clone()),
                 created_at: now,
                 updated_at: now,
@@ -123,10 +133,10 @@ impl Action {
             (Step::ScaleUp { .. }, Some(_)) => Err(format!("{} is there already", self.replica_id)),
             (_, None) => Err(format!("{} is not there", self.replica_id)),
             (Step::ScaleDown { .. }, Some(_)) => Ok(None),
-            (Step::Move { target_node_id, placement, .. }, Some(mut replica)) => {
+            (Step::Move { target_node_id, placement, is_run, .. }, Some(mut replica)) => {
                 replica.node_id.clone_from(target_node_id);
                 replica.placement = Some(placement.clone());
-                clear_sickness(&mut replica.status);
+                moved(&mut replica.status, *is_run, now);
                 Ok(Some(replica))
             }
             (Step::SetDesiredState(state), Some(mut replica)) => {
@@ -143,11 +153,16 @@ impl Action {
     }
 }
 
-fn status_of_new(generation: i64) -> Object {
+fn status_of_new(is_run: bool, generation: i64, now: Timestamp) -> Object {
     let mut status = Object::new();
-    status.insert("healthy".into(), true.into());
     status.insert("managed_by".into(), "scheduler".into());
-    status.insert("applied_generation".into(), generation.into());
+    if is_run {
+        status.insert("desired_generation".into(), generation.into());
+        replica_words::await_report(&mut status, now);
+    } else {
+        status.insert("healthy".into(), true.into());
+        status.insert("applied_generation".into(), generation.into());
+    }
     status
 }
 

@@ -7,11 +7,14 @@ use crate::error::Result;
 use crate::model::capacity::{Room, room};
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::leases::LeaseState;
+use crate::model::node_status::RunWord;
 use crate::model::nodes::PlacedNode;
 use crate::model::replicas::{Facts, Placement, Replica};
+use crate::model::runners::{self, Keeping};
 use crate::model::services::Service;
 use crate::model::specs;
 use crate::model::specs::Policy;
+use crate::model::workload::Driver;
 use crate::store::{Read, nodes, replicas, services};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
@@ -33,6 +36,8 @@ pub struct View {
     pub services: Vec<ServiceView>,
     /// Reason why nothing may move, if there is one.
     pub brake: Option<String>,
+    /// True if the server started a short while ago: reports may be missing for that alone.
+    pub is_starting: bool,
     /// Seconds after which a rollout is late.
     pub rollout_late_s: i64,
     /// Index of the service of each replica; built on first use.
@@ -68,6 +73,8 @@ pub struct NodeView {
     pub cpu_millis: Option<u64>,
     /// Mebibytes of memory for replicas, if known.
     pub memory_mb: Option<u64>,
+    /// The drivers of its runner; `None` if it reports no runner.
+    pub drivers: Option<Vec<Driver>>,
 }
 
 /// A service with its replicas.
@@ -100,6 +107,10 @@ pub struct ReplicaView {
     pub facts: Facts,
     /// Time of the last change.
     pub updated_at: Timestamp,
+    /// True if its node runs it, and so reports it.
+    pub is_run: bool,
+    /// Time since which its node has not reported that it is well; `None` if all is well, or if it is a record.
+    pub unavailable_since: Option<Timestamp>,
     /// Reason for its placement.
     pub placement: Option<Placement>,
 }
@@ -118,6 +129,7 @@ impl View {
             })
             .collect();
         let mut view = View::of(now, nodes, services::all(read)?, replicas::facts(read)?, brake);
+        view.is_starting = grace;
         view.rollout_late_s = settings::number(read, settings::ROLLOUT_LATE)?;
         Ok(view)
     }
@@ -132,10 +144,18 @@ impl View {
     ) -> View {
         nodes.sort_by(|a, b| a.id.cmp(&b.id));
         let index: HashMap<&NodeId, NodeIndex> = nodes.iter().zip(0..).map(|(node, i)| (&node.id, i)).collect();
+        let mut policies: HashMap<ServiceId, Policy> = services.iter().map(|s| (s.id.clone(), policy(s))).collect();
+        let drivers_needed = |id: &ServiceId| policies.get(id).map_or(Driver::None, |policy| policy.driver);
         let mut of_service: HashMap<ServiceId, Vec<ReplicaView>> = HashMap::with_capacity(services.len());
         for r in replicas {
             let node = index.get(&r.node_id).copied();
+            let at = node.map(|index| &nodes[index as usize]);
+            let is_run = at.is_some_and(|node| node.keeping(drivers_needed(&r.service_id)) == Keeping::Runs);
+            let unavailable_since =
+                if is_run { at.and_then(|node| unavailable_since(&r.status, node, now)) } else { None };
             let view = ReplicaView {
+                is_run,
+                unavailable_since,
                 id: r.id,
                 node_id: r.node_id,
                 node,
@@ -151,11 +171,10 @@ impl View {
             .map(|service| {
                 let mut replicas = of_service.remove(&service.id).unwrap_or_default();
                 replicas.sort_by(|a, b| a.id.cmp(&b.id));
-                let policy = Policy::of(&service.spec);
                 ServiceView {
+                    policy: policies.remove(&service.id).unwrap_or_else(|| policy(&service)),
                     id: service.id,
                     generation: service.generation,
-                    policy,
                     made: service.replicas_made,
                     late_rollout: service.late_rollout,
                     replicas,
@@ -163,12 +182,39 @@ impl View {
             })
             .collect();
         services.sort_by(|a, b| a.id.cmp(&b.id));
-        View { now, nodes, services, brake, rollout_late_s: i64::MAX, holders: OnceLock::new() }
+        View { now, nodes, services, brake, is_starting: false, rollout_late_s: i64::MAX, holders: OnceLock::new() }
     }
 
     /// Index of a node.
     pub fn node(&self, id: &NodeId) -> Option<NodeIndex> {
         self.nodes.binary_search_by(|node| node.id.cmp(id)).ok().and_then(|i| NodeIndex::try_from(i).ok())
+    }
+
+    /// Why a replica is unhealthy; `None` if nothing says so.
+    pub fn sickness(&self, policy: &Policy, replica: &ReplicaView) -> Option<String> {
+        if !replica.is_run {
+            return replica.facts.sickness();
+        }
+        let message = replica.facts.message.as_ref().and_then(Value::as_str).map(|said| format!(": {said}"));
+        let message = message.unwrap_or_default();
+        let state = replica.facts.state.as_ref().and_then(Value::as_str).unwrap_or_default();
+        let is_reported = replica.facts.state_since.is_some();
+        let is_final =
+            [RunWord::Failed, RunWord::Refused, RunWord::Crashloop].iter().any(|word| word.as_str() == state);
+        if is_reported && is_final {
+            return Some(format!("its state is {state}{message}"));
+        }
+        let left_s = self.deadline_left_s(policy, replica).filter(|left_s| *left_s <= 0 && !self.is_starting)?;
+        let past_s = policy.healthy_deadline_s - left_s;
+        Some(match is_reported {
+            true => format!("it is {state}, and has not been well for {past_s} s{message}"),
+            false => format!("its node has not reported it for {past_s} s"),
+        })
+    }
+
+    /// Seconds until a replica that is not available counts as unhealthy.
+    pub fn deadline_left_s(&self, policy: &Policy, replica: &ReplicaView) -> Option<i64> {
+        Some(policy.healthy_deadline_s - (self.now.secs() - replica.unavailable_since?.secs()))
     }
 
     /// Index of the service of this replica, if it exists.
@@ -189,6 +235,21 @@ impl View {
     }
 }
 
+/// The rules for a service.
+fn policy(service: &Service) -> Policy {
+    Policy { driver: service.driver(), ..Policy::of(&service.spec) }
+}
+
+/// Time since which a replica that its node runs is not available.
+fn unavailable_since(facts: &Facts, node: &NodeView, now: Timestamp) -> Option<Timestamp> {
+    if facts.state_since.is_some() && facts.unavailable_since.is_none() && node.lease != LeaseState::Dead {
+        return None;
+    }
+    // A status of before the node had a runner says nothing: its report is on the way.
+    let said = facts.unavailable_since.as_ref().and_then(Value::as_str).and_then(Timestamp::parse);
+    Some(said.unwrap_or(now))
+}
+
 fn node_view(node: PlacedNode, lease: SeenLease, grace: bool) -> NodeView {
     let facts = node.status;
     let (cpu, memory) = room(facts.capacity.as_ref(), node.capacity, node.reserved);
@@ -203,6 +264,7 @@ fn node_view(node: PlacedNode, lease: SeenLease, grace: bool) -> NodeView {
         in_grace: grace && lease.state == LeaseState::Dead && !lease.heard,
         cpu_millis: cpu.map(Room::free),
         memory_mb: memory.map(Room::free),
+        drivers: runners::drivers(facts.runner.as_ref()),
         id: node.id,
         roles: node.roles,
         labels: node.labels,
@@ -220,6 +282,19 @@ impl NodeView {
                 has(label) || label.strip_prefix("label:").is_some_and(has)
             }
         })
+    }
+
+    /// The way in which the node takes a replica that needs this driver.
+    pub fn keeping(&self, driver: Driver) -> Keeping {
+        runners::keeping(self.drivers.as_deref(), driver)
+    }
+
+    /// Reason why the node cannot run a replica that needs this driver.
+    pub fn cannot_run(&self, driver: Driver) -> Option<String> {
+        let has: Vec<&str> = self.drivers.iter().flatten().map(|driver| driver.as_str()).collect();
+        let has = if has.is_empty() { "none".to_string() } else { has.join(", ") };
+        let is_lacking = self.keeping(driver) == Keeping::Cannot;
+        is_lacking.then(|| format!("its runner has no driver {}, it has {has}", driver.as_str()))
     }
 
     /// Reason why no replica may be placed here; `None` if they may.

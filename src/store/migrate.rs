@@ -26,6 +26,7 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
     (10, "vouched", include_str!("../../sql/migrations/0010_vouched.sql")),
     (11, "limits", include_str!("../../sql/migrations/0011_limits.sql")),
     (12, "pages", include_str!("../../sql/migrations/0012_pages.sql")),
+    (13, "records_only", include_str!("../../sql/migrations/0013_records_only.sql")),
 ];
 
 /// Name and text of every seed, in order.

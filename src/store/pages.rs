@@ -36,14 +36,21 @@ pub(super) fn resize(connection: Connection, path: &Path) -> Result<Connection> 
             its larger pages, and writes cost more: a copy of it could not be written. The next start tries again");
         return Ok(connection);
     }
+    let replaced = replace(connection, path, &new);
+    // A copy that did not take its place would only fill the disk.
+    replaced.inspect_err(|_| drop(fs::remove_file(&new)))?;
+    open_writer(path)
+}
+
+/// Gives the copy the place of the database, unless another process uses that.
+fn replace(connection: Connection, path: &Path, new: &Path) -> Result<()> {
     // The last connection writes the log into the database and removes it: a log that stayed would belong to the copy.
     row::map_sqlite_error(connection.close().map_err(|(_, e)| e), DOING)?;
     if log_of(path).exists() {
         let why = "Another process uses the control plane's database, so that it cannot be rebuilt; end that process.";
         return Err(Error::Unavailable(why.to_string()));
     }
-    files::rename(&new, path)?;
-    open_writer(path)
+    files::rename(new, path)
 }
 
 /// Writes a durable copy with pages of the right size.
@@ -93,6 +100,23 @@ mod tests {
         fs::remove_dir(&obstacle).expect("removed");
         assert_eq!(sizes(), (PAGE_BYTES, 7));
         assert!(link.is_symlink() && !obstacle.exists());
+        fs::remove_dir_all(dir).expect("removed");
+    }
+
+    #[test]
+    fn a_refused_rebuild_leaves_no_copy_behind() {
+        let dir = std::env::temp_dir().join(format!("uptimemesh-refused-{}", std::process::id()));
+        files::private_dir(&dir).expect("a directory");
+        let path = dir.join("app.db");
+        let other = Connection::open(&path).expect("a database");
+        let old = "PRAGMA page_size = 4096; PRAGMA journal_mode = WAL; CREATE TABLE mine (a);";
+        other.execute_batch(old).expect("a table");
+        let refusal = migrate::open(&path).map(drop).expect_err("another connection keeps the log");
+        assert!(matches!(refusal, Error::Unavailable(_)), "{refusal:?}");
+        assert!(!files::beside(&path).exists());
+        drop(other);
+        let (connection, _) = migrate::open(&path).expect("an open database");
+        assert_eq!(size(&connection).expect("a size"), PAGE_BYTES);
         fs::remove_dir_all(dir).expect("removed");
     }
 }

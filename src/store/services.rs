@@ -31,6 +31,7 @@ fn service(row: &Row) -> rusqlite::Result<Service> {
         updated_at: row.get(6)?,
         replicas_made: row.get(9)?,
         late_rollout: row.get(10)?,
+        records_only: row.get(11)?,
     })
 }
 

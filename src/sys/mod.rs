@@ -1,5 +1,6 @@
 //! The host: the only place that runs programs, reads the kernel's figures and waits for signals.
 
+pub mod accounts;
 pub mod addresses;
 pub mod doctor;
 pub mod host;

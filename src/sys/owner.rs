@@ -78,7 +78,7 @@ impl Owner {
 }
 
 /// The groups of a user of this machine, the primary one first and without root's; none for an unknown user.
-fn groups(uid: u32, passwd: &str, group: &str) -> Vec<Gid> {
+pub(super) fn groups(uid: u32, passwd: &str, group: &str) -> Vec<Gid> {
     let number = |field: Option<&&str>| field.and_then(|text| text.parse::<u32>().ok());
     fn fields(line: &str) -> Vec<&str> {
         line.split(':').collect()

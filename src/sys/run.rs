@@ -5,11 +5,13 @@ use crate::clock;
 use crate::error::{Doing, Error, Result};
 use crate::thread::spawn;
 use rustix::process::{Pid, Signal, kill_process_group};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -126,6 +128,50 @@ pub fn exec_with_input(program: &str, args: &[String], input: &[u8]) -> Error {
 pub fn exec_with_env<'a>(program: &Path, line: &[OsString], env: impl Iterator<Item = (&'a str, &'a str)>) -> Error {
     let why = Command::new(program).args(line).envs(env).exec();
     Error::fault("begin again", format!("{}: {why}", program.display()))
+}
+
+/// Replaces this process with a program that has exactly this environment. Returns only on failure.
+pub fn exec_with_only(program: &str, args: &[String], env: &BTreeMap<String, String>) -> Error {
+    Error::fault(DOING, format!("{program}: {}", Command::new(program).args(args).env_clear().envs(env).exec()))
+}
+
+/// Starts a program with these files as its input, output and errors, and with an empty environment. It may outlive
+/// this process; until then it is waited for through what is returned.
+pub fn start_apart(program: &Path, args: &[&OsStr], [stdin, stdout, stderr]: [File; 3]) -> std::io::Result<Apart> {
+    let mut command = Command::new(program);
+    command.args(args).env_clear().stdin(stdin).stdout(stdout).stderr(stderr);
+    command.spawn().map(Apart)
+}
+
+/// A program that may outlive this process.
+pub struct Apart(Child);
+
+impl Apart {
+    /// True once it has ended. Then the kernel forgets it.
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+/// A program whose output is read and whose end is waited for by the caller.
+pub struct Piped {
+    /// Its process.
+    pub pid: u32,
+    /// Its output.
+    pub stdout: ChildStdout,
+    /// Its errors.
+    pub stderr: ChildStderr,
+}
+
+/// Starts a program without input and with an empty environment.
+pub fn start_piped(program: &Path, args: &[&str]) -> std::io::Result<Piped> {
+    let mut command = Command::new(program);
+    command.args(args).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    match (child.stdout.take(), child.stderr.take()) {
+        (Some(stdout), Some(stderr)) => Ok(Piped { pid: child.id(), stdout, stderr }),
+        _ => Err(std::io::Error::other("its output is not there")),
+    }
 }
 
 #[cfg(test)]

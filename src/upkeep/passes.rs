@@ -1,5 +1,5 @@
 //! Passes: work of the control plane at intervals, or when there is news. At rest, all of them together wake up about
-//! twice a second.
+//! once in two seconds.
 
 use super::App;
 use crate::control::access::{api_tokens, sessions};
@@ -8,14 +8,16 @@ use crate::control::fleet::{nodes, updates};
 use crate::control::trust::tls;
 use crate::control::{Control, events, once};
 use crate::error::{Chain, Doing, Result};
-use crate::thread::{Stop, Watch, every, on_news, paced, spawn};
+use crate::thread::{Stop, Watch, catch_panic, every, on_news, paced, spawn};
 use crate::upkeep::{backups, bundles};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Longest interval between looks at the leases, and the pause after a failure of the database.
-const SWEEP: Duration = Duration::from_secs(1);
+/// Longest interval between looks at the leases, and the pause after a failure of the database. No lease is as short:
+/// each state is noticed when it begins. A standstill that ends by then, or a second later, goes unnoticed; it is
+/// shorter than the two heartbeats that a lease can miss.
+const SWEEP: Duration = Duration::from_secs(3);
 /// Pause of the suspicions after a failure of the database.
 const SUSPECTS_RETRY: Duration = Duration::from_secs(15);
 /// Interval between flushes of renewals: a cluster in which nothing happens writes next to nothing, which spares the SD
@@ -24,24 +26,36 @@ const SUSPECTS_RETRY: Duration = Duration::from_secs(15);
 const FLUSH: Duration = Duration::from_secs(600);
 /// Pause of the scheduler after a failure of the database.
 const SCHEDULE_RETRY: Duration = Duration::from_secs(1);
-/// Interval for removing old events and answers: a minute's worth of the busiest cluster is a few batches.
+/// Interval of [`PRUNES`]: a minute's worth of events of the busiest cluster is a few batches.
 const PRUNE: Duration = Duration::from_secs(60);
 /// Longest interval for writing the last use of sessions and tokens, and for removing expired ones.
 const SESSIONS: Duration = Duration::from_secs(600);
-/// Interval for noticing replaced certificate files.
-const WATCH_TLS: Duration = Duration::from_secs(10);
+/// Interval of [`CHECKS`].
+const CHECK: Duration = Duration::from_secs(10);
 /// Pause of the bundles after a failure of the database.
 const BUNDLE_RETRY: Duration = Duration::from_secs(15);
 /// Pause after a scheduled backup that could not be tried.
 const BACKUP_RETRY: Duration = Duration::from_secs(10);
-/// Interval between checks of the write-ahead log.
-const WATCH_WAL: Duration = Duration::from_secs(60);
-
 /// Pause of the updates after a failure of the database.
 const UPDATE_RETRY: Duration = Duration::from_secs(2);
 
-/// Interval for forgetting nodes that are gone for good: a few at a time.
-const FORGET_NODES: Duration = Duration::from_secs(10);
+/// Name and work of a pass.
+type Pass = (&'static str, fn(&App) -> Result<()>);
+
+/// Passes that notice replaced certificate files, and forget nodes that are gone for good, a few at a time.
+const CHECKS: &[Pass] =
+    &[("tls-watch", |app| tls::turn(&app.control)), ("node-forget", |app| nodes::forget_old(&app.control))];
+
+/// Passes that remove what is old, and check the write-ahead log.
+const PRUNES: &[Pass] = &[
+    ("event-prune", |app| events::prune(&app.control)),
+    ("once-prune", |app| once::prune(&app.control)),
+    ("token-prune", |app| api_tokens::prune(&app.control)),
+    ("wal-watch", |app| {
+        app.control.store.watch_wal();
+        Ok(())
+    }),
+];
 
 /// Starts every pass; each ends after [`stop`].
 pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
@@ -51,6 +65,16 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
             log_failure(name, work(&app));
         })
         .doing("start a pass")
+    };
+    // One thread wakes up for all of them; none of them ends another.
+    let together = |name: &'static str, interval: Duration, passes: &'static [Pass]| {
+        let app = Arc::clone(app);
+        every(name, interval, stop.clone(), move || {
+            for (pass, work) in passes {
+                catch_panic(pass, || log_failure(pass, work(&app)));
+            }
+        })
+        .doing("start passes")
     };
     let watcher = |name: &'static str, news: &Watch<()>, retry: Duration, work: fn(&App) -> Result<Duration>| {
         let app = Arc::clone(app);
@@ -75,16 +99,9 @@ pub fn start(app: &Arc<App>, stop: &Stop) -> Result<Vec<JoinHandle<()>>> {
         at_its_pace("backups", BACKUP_RETRY, backups::turn)?,
         at_its_pace("lease-sweep", SWEEP, |app| app.control.leases.sweep(&app.control.store, SWEEP))?,
         pass("lease-flush", FLUSH, |app| app.control.leases.flush(&app.control.store).map(drop))?,
-        pass("event-prune", PRUNE, |app| events::prune(&app.control))?,
-        pass("node-forget", FORGET_NODES, |app| nodes::forget_old(&app.control))?,
-        pass("once-prune", PRUNE, |app| once::prune(&app.control))?,
         pass("session-flush", sessions_interval, |app| sessions::flush(&app.control))?,
-        pass("token-prune", PRUNE, |app| api_tokens::prune(&app.control))?,
-        pass("tls-watch", WATCH_TLS, |app| tls::turn(&app.control))?,
-        pass("wal-watch", WATCH_WAL, |app| {
-            app.control.store.watch_wal();
-            Ok(())
-        })?,
+        together("checks", CHECK, CHECKS)?,
+        together("prunes", PRUNE, PRUNES)?,
     ])
 }
 
@@ -134,11 +151,7 @@ mod tests {
             control.leases.sweep(&control.store, SWEEP).map(drop).expect("lease-sweep");
             app.scheduler.turn(control).expect("scheduler");
             updates::turn(control).expect("updates");
-            events::prune(control).expect("event-prune");
-            nodes::forget_old(control).expect("node-forget");
-            once::prune(control).expect("once-prune");
-            api_tokens::prune(control).expect("token-prune");
-            tls::turn(control).expect("tls-watch");
+            CHECKS.iter().chain(PRUNES).for_each(|(pass, work)| work(&app).expect(pass));
             bundles::turn(&app).expect("bundles");
             backups::turn(&app).expect("backups");
         };

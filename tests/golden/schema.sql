@@ -198,7 +198,7 @@ CREATE TABLE services (
     generation  INTEGER NOT NULL DEFAULT 1 CHECK (generation >= 1),
     created_at  INTEGER NOT NULL,
     updated_at  INTEGER NOT NULL
-, rollout_requested_at INTEGER, rollback_requested_at INTEGER, replicas_made INTEGER NOT NULL DEFAULT 0, rollout_told INTEGER NOT NULL DEFAULT 0) STRICT;
+, rollout_requested_at INTEGER, rollback_requested_at INTEGER, replicas_made INTEGER NOT NULL DEFAULT 0, rollout_told INTEGER NOT NULL DEFAULT 0, records_only INTEGER NOT NULL DEFAULT 0 CHECK (records_only IN (0, 1))) STRICT;
 CREATE TABLE sessions (
     id           TEXT PRIMARY KEY,
     user         TEXT NOT NULL REFERENCES users (name) ON DELETE CASCADE,

@@ -49,6 +49,7 @@ mod proxies;
 mod readme;
 mod release;
 mod root;
+mod runner_process;
 mod services;
 mod settings;
 mod ship;

@@ -4,11 +4,14 @@ use crate::node::Node;
 use crate::support::{Answer, Client, Served};
 use serde_json::{Value, json};
 
-/// Nodes `n1` and `n2`, and a service `s` with a replica on each, of which nothing else changes.
+/// Nodes `n1`, which has a runner, and `n2`, and a service `s` with a replica on each, of which nothing else changes.
 fn fleet(admin: &Client) -> (Node, Node) {
     assert_eq!(admin.put("/cluster-settings/scheduler_mode", &json!({"value": "manual"})).status, 200);
-    let nodes = (Node::joined(admin, "n1"), Node::joined(admin, "n2"));
-    assert_eq!(admin.post("/services", &json!({"id": "s", "name": "s"})).status, 201);
+    let mut nodes = (Node::joined(admin, "n1"), Node::joined(admin, "n2"));
+    let runner = json!({"runner": {"drivers": ["process"], "limits": "v2", "rights": "root"}});
+    assert_eq!(nodes.0.heartbeat(admin, 45, &runner).status, 200);
+    let service = json!({"id": "s", "name": "s", "spec": {"command": ["/bin/true"]}});
+    assert_eq!(admin.post("/services", &service).status, 201);
     for number in [1, 2] {
         let node_id = format!("n{number}");
         let status = json!({"managed_by": "scheduler", "desired_generation": 1, "update_state": "pending"});
@@ -44,6 +47,10 @@ fn a_report_is_written_where_it_differs_and_only_for_own_replicas() {
     let (admin, client) = (served.admin(), served.anonymous());
     let (one, _two) = fleet(&admin);
     let before = status(&admin, "s-2");
+    let claimed = admin.patch("/replicas/s-1", &json!({"status": {"healthy": true, "desired_generation": 1}})).json();
+    assert_eq!((&claimed["status"]["state"], &claimed["status"]["healthy"]), (&json!("pending"), &Value::Null));
+    let queued = json!({"managed_by": "scheduler", "desired_generation": 1, "update_state": "pending"});
+    assert_eq!(admin.patch("/replicas/s-1", &json!({"status": queued})).status, 200);
     let exit = json!({"signal": 9, "oom": true, "at": "2026-01-02T03:04:05.000006Z", "words": "killed by SIGKILL"});
     let runs = json!({
         "state": "healthy", "healthy": true, "applied_generation": 1, "restarts": 2, "exit": exit,
@@ -102,9 +109,12 @@ fn what_comes_late_is_dropped_and_a_full_report_ends_what_is_gone() {
     let refused = json!({"version": {"epoch": 1, "version": 2}, "reason": "its signature is not genuine"});
     let full = json!({"run": "r2", "full": true, "held": {"epoch": 1, "version": 1}, "refused": refused});
     assert_eq!(send(&full)["wants_full"], false);
-    let left =
-        json!({"managed_by": "scheduler", "desired_generation": 1, "update_state": "pending", "state": "pending"});
-    assert_eq!(status(&admin, "s-1"), left, "the node does not know it any more");
+    let now = status(&admin, "s-1");
+    let left = json!({
+        "managed_by": "scheduler", "desired_generation": 1, "update_state": "pending", "state": "pending",
+        "unavailable_since": now["unavailable_since"],
+    });
+    assert!(now == left && now["unavailable_since"].is_string(), "the node does not know it any more: {now}");
     let work = admin.get("/nodes/n1/work").json();
     assert_eq!((&work["refused"], &work["acts_on"]), (&refused, &json!({"epoch": 1, "version": 1})));
 }

@@ -127,6 +127,22 @@ fn a_call_ends_with_the_identity_that_it_was_proven_with() {
 }
 
 #[test]
+fn an_answer_that_waited_names_the_next_authority_as_others_do() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let node = Node::joined(&admin, "n1");
+    let (_, version) = current(&node, &client);
+    let waits = wait(&node, &client, &version, 60);
+    until("it waits", || (waiting(&admin) == 1).then_some(()));
+    assert_eq!(admin.post("/cluster/ca/rotate", &json!({})).status, 200);
+    place(&admin, "s1", "n1");
+    let (answer, other) = (waits.join().unwrap(), admin.get("/nodes"));
+    let next = |answer: &Answer| answer.header("UptimeMesh-Next-Authority").map(str::to_string);
+    assert_eq!((answer.status, next(&answer)), (200, next(&other)));
+    assert!(next(&other).is_some());
+}
+
+#[test]
 fn a_wait_is_bounded_and_every_fault_is_named() {
     let served = Served::new();
     let (admin, client) = (served.admin(), served.anonymous());

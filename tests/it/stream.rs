@@ -133,6 +133,16 @@ fn a_stream_ends_with_its_session_even_while_events_keep_coming() {
 }
 
 #[test]
+fn a_silent_stream_ends_with_a_session_that_another_process_ends() {
+    let served = Served::new();
+    let reader = Reader::open(&served.admin(), "", None);
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    assert_ne!(database.execute("DELETE FROM sessions", []).unwrap(), 0);
+    let comments = reader.lines.lines().map_while(Result::ok).filter(|line| line.starts_with(": still")).count();
+    assert_eq!(comments, 0, "it ends before the first comment");
+}
+
+#[test]
 fn under_many_writers_no_event_is_lost_or_told_twice() {
     const WRITERS: usize = 8;
     const EACH: usize = 250;

@@ -193,7 +193,7 @@ fn sort(
             continue;
         }
         let Some(mut replica) = replicas::by_id(read, &listed.id)? else { continue };
-        replica_words::clear(&mut replica.status);
+        replica_words::await_report(&mut replica.status, now);
         sorted.changed.push((replica, Change { notable: None, places: true }));
     }
     Ok(sorted)

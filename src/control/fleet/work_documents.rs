@@ -10,6 +10,7 @@ use crate::model::node_progress::WorkState;
 use crate::model::node_work::{Assignment, Document, FORM, NodeWork};
 use crate::model::replicas::{Facts, Replica};
 use crate::model::services::Service;
+use crate::model::workload::Driver;
 use crate::store::{Read, Store, replicas, services};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -87,10 +88,13 @@ fn assignment(read: &Read, replica: Replica<Facts>, known: &HashMap<ServiceId, S
         None => None,
     };
     // The newest one, too, where the wanted one is not kept any more.
-    let (generation, spec) = match older {
+    let (generation, mut spec) = match older {
         Some(revision) => (revision.generation, revision.spec),
         None => (service.generation, service.own_spec()),
     };
+    if service.records_only {
+        spec.insert("driver".into(), Driver::None.as_str().into());
+    }
     let Replica { id: replica_id, service_id, desired_state, .. } = replica;
     Ok(Some(Assignment { replica_id, service_id, generation, desired_state, spec }))
 }

@@ -13,9 +13,12 @@ use crate::model::events::catalogue::{
 };
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replica_words;
-use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, clear_sickness};
+use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, moved};
+use crate::model::runners::{self, Keeping};
+use crate::model::status_keys;
+use crate::model::workload::Driver;
 use crate::model::{Object, Page, Paging};
-use crate::store::{Write, events, nodes, replicas, services};
+use crate::store::{Read, Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 
 /// A page of replicas; of one service, of one node, or of all.
@@ -39,7 +42,7 @@ pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created>
         guard::check(w)?;
         once.create(w, |w| {
             limits::status_fits("replica", &new.status)?;
-            let replica = Replica {
+            let mut replica = Replica {
                 id: new.id,
                 service_id: new.service_id,
                 node_id: new.node_id,
@@ -54,6 +57,9 @@ pub fn create(control: &Control, once: Once, new: NewReplica) -> Result<Created>
             }
             services::by_id(w, &replica.service_id)?.ok_or_else(service_rules::missing)?;
             nodes::by_id(w, &replica.node_id)?.ok_or_else(node_rules::missing)?;
+            if is_run(w, &replica)? {
+                replica_words::await_report(&mut replica.status, w.now);
+            }
             replicas::insert(w, &replica)?;
             let fields =
                 json!({"replica_id": replica.id, "service_id": replica.service_id, "node_id": replica.node_id});
@@ -75,12 +81,14 @@ pub fn update(
         control.store.read(guard::check)?;
         return condition.unchanged(show(control, &id)?);
     }
-    edit(control, id, condition, REPLICA_UPDATE, |_, replica| {
+    edit(control, id, condition, REPLICA_UPDATE, |w, replica| {
         if let Some(state) = desired_state {
             replica.desired_state = state;
         }
         if let Some(mut status) = status {
-            replica_words::keep(&replica.status, &mut status);
+            if is_run(w, replica)? {
+                replica_words::keep(&replica.status, &mut status);
+            }
             replica.status = status;
         }
         Ok(json!({"replica_id": replica.id, "service_id": replica.service_id}))
@@ -99,7 +107,8 @@ pub fn place(
     edit(control, id, condition, REPLICA_MOVE, move |w, replica| {
         nodes::by_id(w, &target_node_id)?.ok_or_else(|| Error::not_found("Target node"))?;
         let from = std::mem::replace(&mut replica.node_id, target_node_id);
-        clear_sickness(&mut replica.status);
+        let is_run = is_run(w, replica)?;
+        moved(&mut replica.status, is_run, w.now);
         replica.placement = Some(Placement {
             action: PlacedBy::Move,
             reason: format!("moved by {by}"),
@@ -166,6 +175,15 @@ pub fn made_id(service_id: &ServiceId, number: i64) -> ReplicaId {
     let service = service_id.as_str();
     let service = &service[..service.len().min(SERVICE_CHARS_MAX)];
     ReplicaId::of_row(format!("{service}-replica-{}", &hash[..8]))
+}
+
+/// True if the node of a replica runs it, and so reports it.
+pub fn is_run(read: &Read, replica: &Replica) -> Result<bool> {
+    let node = nodes::by_id(read, &replica.node_id)?;
+    let drivers = node.and_then(|node| runners::drivers(node.status.get(status_keys::RUNNER)));
+    let service = services::by_id(read, &replica.service_id)?;
+    let driver = service.map_or(Driver::None, |service| service.driver());
+    Ok(runners::keeping(drivers.as_deref(), driver) == Keeping::Runs)
 }
 
 /// The error for an unknown replica.

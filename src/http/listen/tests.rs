@@ -20,6 +20,11 @@ fn answer(request: Request) -> Response {
             holder: Some("user:alice".to_string()),
             ..Response::bytes(200, "text/plain", b"GET /proven ".to_vec())
         },
+        "/beat" => Response {
+            holder: Some("node:n1".to_string()),
+            is_resident: true,
+            ..Response::bytes(200, "text/plain", b"GET /beat ".to_vec())
+        },
         _ => {
             let text = format!("{} {} {}", request.method, request.path, String::from_utf8_lossy(&request.body));
             Response::bytes(200, "text/plain", text.into_bytes())
@@ -254,6 +259,17 @@ fn in_a_crowd_no_silence_keeps_a_thread() {
     };
     let all: Vec<TcpStream> = (0..count).map(|_| ask()).collect();
     wait_for("half are parked", || front.shared.parking.count().0 >= all.len() - exchange::ACTIVE_MAX);
+}
+
+#[test]
+fn a_node_keeps_no_thread_between_its_calls() {
+    let (front, address) = front(Limits { hold_time: 6 * PATIENCE, ..Limits::default() });
+    let mut socket = connect(address);
+    for _ in 0..2 {
+        socket.write_all(b"GET /beat HTTP/1.1\r\nHost: x\r\n\r\n").expect("a written request");
+        read_until(&mut socket, "GET /beat ");
+        wait_for("it is parked", || front.shared.parking.count().0 == 1);
+    }
 }
 
 #[test]

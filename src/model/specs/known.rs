@@ -40,7 +40,7 @@ const SECTIONS: &[(&str, &[&str])] = &[
             "spread_by",
         ],
     ),
-    ("rolling_update", &["max_surge", "max_unavailable", "min_healthy_seconds"]),
+    ("rolling_update", &["max_surge", "max_unavailable", "min_healthy_seconds", "healthy_deadline_seconds"]),
     ("resources", &["cpu_millis", "memory_mb", "pids"]),
     (
         "health",

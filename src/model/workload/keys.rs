@@ -88,6 +88,7 @@ pub const KEYS: &[Key] = &[
     key("logs.max_mb", Kind::Number(1..=1024)),
     key("logs.files", Kind::Number(1..=100)),
     key("rolling_update.min_healthy_seconds", Kind::Number(0..=DAY)),
+    key("rolling_update.healthy_deadline_seconds", Kind::Number(1..=DAY)),
 ];
 
 /// A wrong value.

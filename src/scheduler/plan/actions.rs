@@ -1,8 +1,9 @@
 //! A plan's actions on single replicas.
 
 use super::{DWELL_S_MAX, Planner};
-use crate::model::ids::ReplicaId;
+use crate::model::ids::{NodeId, ReplicaId};
 use crate::model::replicas::{PlacedBy, Placement};
+use crate::model::runners::Keeping;
 use crate::scheduler::place::Score;
 use crate::scheduler::step::{Action, MoveCause, Step};
 use crate::scheduler::view::{NodeIndex, ReplicaView};
@@ -57,8 +58,9 @@ impl<'v> Planner<'_, 'v> {
             failed_on,
         };
         let source_node_id = replica.node_id.clone();
-        let target_node_id = self.view.nodes[target as usize].id.clone();
-        self.push(&replica.id, Step::Move { source_node_id, target_node_id, score, cause, placement }, reason);
+        let (target_node_id, is_run) = self.target(target);
+        let step = Step::Move { source_node_id, target_node_id, score, cause, placement, is_run };
+        self.push(&replica.id, step, reason);
     }
 
     /// Creates a replica.
@@ -80,8 +82,14 @@ impl<'v> Planner<'_, 'v> {
             failures: 0,
             failed_on: Vec::new(),
         };
-        let target_node_id = self.view.nodes[target as usize].id.clone();
-        self.push(&id, Step::ScaleUp { target_node_id, score, placement, desired_state }, reason);
+        let (target_node_id, is_run) = self.target(target);
+        self.push(&id, Step::ScaleUp { target_node_id, score, placement, desired_state, is_run }, reason);
+    }
+
+    /// Id of a node, and true if it runs the replicas of this service.
+    fn target(&self, target: NodeIndex) -> (NodeId, bool) {
+        let node = &self.view.nodes[target as usize];
+        (node.id.clone(), node.keeping(self.service.policy.driver) == Keeping::Runs)
     }
 
     /// Adds an action to the plan.

@@ -1,8 +1,10 @@
 //! Replicas that should be elsewhere: which of them move now, and which wait.
 
 use super::{DWELL_S, DWELL_S_MAX, Planner, Stuck, Trouble};
+use crate::model::ids::ReplicaId;
 use crate::scheduler::step::MoveCause;
 use crate::scheduler::view::{NodeIndex, ReplicaView};
+use std::collections::HashSet;
 
 /// A reason to stay for now.
 pub(super) struct Hold {
@@ -76,9 +78,12 @@ impl<'v> Planner<'_, 'v> {
     fn drains(&self, troubled: &[(Trouble, &ReplicaView)]) -> Drains {
         let is_away =
             |t: &Trouble| matches!(t, Trouble::Lost(_) | Trouble::Sick(_) | Trouble::Unready | Trouble::Waits(_));
-        let away = troubled.iter().filter(|(t, _)| is_away(t)).count();
+        let settled: HashSet<&ReplicaId> = troubled.iter().map(|(_, replica)| &replica.id).collect();
+        let is_awaited = |r: &&ReplicaView| r.unavailable_since.is_some() && !settled.contains(&r.id);
+        let awaited = self.service.replicas.iter().filter(is_awaited).count();
+        let away = troubled.iter().filter(|(t, _)| is_away(t)).count() + awaited;
         let at_once = self.service.policy.at_once();
-        let waits = troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
+        let waits = awaited > 0 || troubled.iter().any(|(t, _)| matches!(t, Trouble::Waits(_)));
         Drains { at_once, away, left: at_once.saturating_sub(away), waits }
     }
 

@@ -3,11 +3,12 @@
 use super::Planner;
 use crate::clock::Timestamp;
 use crate::model::ids::ReplicaId;
-use crate::scheduler::step::Step;
+use crate::model::replicas::Facts;
+use crate::scheduler::step::{Action, Step};
 use crate::scheduler::view::ReplicaView;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 /// Seconds until a plan warns of a rollout: every agent has called by then.
 const QUIET_S: i64 = 15;
@@ -29,23 +30,35 @@ impl<'v> Planner<'_, 'v> {
     /// Queues updates for replicas of an old generation, at most as many as the spec allows at a time.
     pub(super) fn roll(&mut self) {
         let (policy, generation) = (&self.service.policy, self.service.generation);
-        let says = |value: &Option<Value>| value.as_ref().and_then(Value::as_i64) == Some(generation);
         let dropped = self.plan.actions.iter().filter(|a| matches!(a.step, Step::ScaleDown { .. }));
         let gone: HashSet<&ReplicaId> = dropped.map(|a| &a.replica_id).collect();
-        let is_old = |r: &&ReplicaView| !says(&r.facts.applied_generation) && !gone.contains(&r.id);
-        let old: Vec<&'v ReplicaView> = self.service.replicas.iter().filter(is_old).collect();
-        let is_queued = |r: &ReplicaView| {
-            says(&r.facts.desired_generation) && r.facts.update_state.as_ref().is_some_and(|state| state == "pending")
-        };
-        let (queued, others): (Vec<&ReplicaView>, Vec<&ReplicaView>) = old.iter().partition(|r| is_queued(r));
-        for replica in others.into_iter().take(policy.at_once().saturating_sub(queued.len())) {
+        let moved: HashMap<&ReplicaId, bool> = self.plan.actions.iter().filter_map(move_of).collect();
+        let staying = self.service.replicas.iter().filter(|r| !gone.contains(&r.id));
+        let stages: Vec<(Stage, &'v ReplicaView)> = staying.map(|r| (self.stage_after(r, &moved), r)).collect();
+        let in_stage = |wanted: Stage| stages.iter().filter(move |(stage, _)| *stage == wanted).map(|(_, r)| *r);
+        let (queued, changing) = (in_stage(Stage::Queued).count(), in_stage(Stage::Changing).count());
+        let mut old: Vec<&'v ReplicaView> = in_stage(Stage::Old).collect();
+        // What is down already costs nothing more, and takes its part of what may be down.
+        old.sort_by_key(|r| r.unavailable_since.is_none());
+        for replica in old.iter().take(policy.at_once().saturating_sub(queued + changing)) {
             let runs = replica.facts.applied_generation.as_ref().map_or("none".to_string(), ToString::to_string);
             let detail = format!("generation {runs} is to become {generation}");
             self.push(&replica.id, Step::QueueRollingUpdate, detail);
         }
-        if let Some(waiting_since) = queued.iter().map(|r| queued_at(r)).min() {
-            self.warn_of_rollout(old.len(), queued.len(), waiting_since);
+        if let Some(waiting_since) = in_stage(Stage::Queued).map(queued_at).min() {
+            self.warn_of_rollout(old.len() + queued, queued, waiting_since);
         }
+        let waits = in_stage(Stage::Changing).find(|_| !old.is_empty());
+        if let Some((replica, why)) = waits.and_then(|r| Some((r, self.view.sickness(policy, r)?))) {
+            self.warn(format!("The rollout of generation {generation} waits for {}: {why}", replica.id));
+        }
+    }
+
+    /// Stage of a replica after this plan; of those that are `moved`, true for each whose new node runs it.
+    fn stage_after(&self, replica: &ReplicaView, moved: &HashMap<&ReplicaId, bool>) -> Stage {
+        let is_run_next = moved.get(&replica.id).copied();
+        let is_available = is_run_next.map_or(replica.unavailable_since.is_none(), |is_run| !is_run);
+        stage(&replica.facts, self.service.generation, is_run_next.unwrap_or(replica.is_run), is_available)
     }
 
     /// Warns how long a rollout has been waiting.
@@ -63,6 +76,42 @@ impl<'v> Planner<'_, 'v> {
         if waiting_seconds < late_s {
             self.due(late_s - waiting_seconds);
         }
+    }
+}
+
+/// A replica that an action moves, and true if its new node runs it.
+fn move_of(action: &Action) -> Option<(&ReplicaId, bool)> {
+    match &action.step {
+        Step::Move { is_run, .. } => Some((&action.replica_id, *is_run)),
+        _ => None,
+    }
+}
+
+/// Stage of a replica in a rollout.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It runs the newest generation.
+    Done,
+    /// It has the newest generation, and its node does not report that it is well.
+    Changing,
+    /// Its update is queued.
+    Queued,
+    /// It runs another generation.
+    Old,
+}
+
+/// Stage of a replica in the rollout of a generation.
+fn stage(facts: &Facts, generation: i64, is_run: bool, is_available: bool) -> Stage {
+    let says = |value: &Option<Value>| value.as_ref().and_then(Value::as_i64) == Some(generation);
+    let is_wanted =
+        says(&facts.desired_generation) || facts.desired_generation.is_none() && says(&facts.applied_generation);
+    let is_queued = says(&facts.desired_generation) && facts.update_state.as_ref().is_some_and(|s| s == "pending");
+    match is_run {
+        true if is_wanted && is_available && says(&facts.applied_generation) => Stage::Done,
+        false if says(&facts.applied_generation) => Stage::Done,
+        true | false if is_queued && !says(&facts.applied_generation) => Stage::Queued,
+        true if is_wanted => Stage::Changing,
+        true | false => Stage::Old,
     }
 }
 

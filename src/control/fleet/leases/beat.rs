@@ -98,12 +98,12 @@ pub fn heartbeat(control: &Control, mut beat: Heartbeat) -> Result<HeartbeatAnsw
     let now = clock::now();
     let proven = prove(control, &beat, now)?;
     let renewal = renew(control, &mut beat, &proven, now)?;
+    caller::set_actor(&format!("node:{}", beat.node_id));
     if renewal.has_run_news {
         node_runs::record(control, &beat.node_id);
     }
     let mut status_stored = None;
     if renewal.is_back || renewal.has_news || renewal.unstored.is_some() {
-        caller::set_actor(&format!("node:{}", beat.node_id));
         status_stored =
             news::store(control, &beat.node_id, beat.signed_at, beat.patch, renewal.digest, renewal.unstored)?;
     }

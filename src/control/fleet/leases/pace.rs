@@ -15,8 +15,8 @@ const INTERVAL_S_MAX: i64 = 100;
 pub(super) const LATE: Duration = Duration::from_secs(1);
 /// Maximum number of times that the interval is doubled because of late sweeps.
 const DOUBLINGS_MAX: u32 = 3;
-/// Sweeps in time after which one doubling is undone.
-const CALM: u32 = 30;
+/// Sweeps in time after which one doubling is undone: about half a minute.
+const CALM: u32 = 10;
 
 /// Pace of all nodes. Clones share it.
 #[derive(Clone, Default)]

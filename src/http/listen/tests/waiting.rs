@@ -3,6 +3,7 @@
 use super::*;
 use crate::bell::Bell;
 use crate::http::later::{Feed, Later, Piece};
+use crate::http::parked::SILENT_LOOK_EVERY;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Longest wait of an answer in these tests, unless they say otherwise.
@@ -272,4 +273,16 @@ fn readers_that_never_read_hold_up_nobody_and_are_dropped_at_a_stop() {
     drop(socket);
     assert!(!w.front.stop(Duration::from_millis(50)), "answers that are not read");
     wait_for("they are dropped", || w.front.connections() == 0);
+}
+
+#[test]
+fn waits_that_end_one_after_the_other_are_answered_one_after_the_other() {
+    let w = Waiting::new(Limits::default(), Duration::from_millis(20), false);
+    let mut socket = connect(w.address);
+    let began = Instant::now();
+    for _ in 0..10 {
+        socket.write_all(LATER).expect("a written request");
+        read_until(&mut socket, "at last");
+    }
+    assert!(began.elapsed() < 5 * SILENT_LOOK_EVERY, "{:?}", began.elapsed());
 }
