@@ -184,6 +184,12 @@ pub fn tick() -> Instant {
     Instant::now()
 }
 
+/// Time since the machine's start, also that in which it slept: for what has to wait however the wall clock is set.
+pub fn since_boot() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::try_from(now).unwrap_or(Duration::ZERO)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

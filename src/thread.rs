@@ -1,6 +1,7 @@
-//! Named threads, a flag that stops them, values to wait for, and work at intervals: the only place that spawns
-//! threads.
+//! Named threads, a flag that stops them, values to wait for, waits aside, and work at intervals: the only place that
+//! spawns threads.
 
+use std::cell::RefCell;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -125,6 +126,36 @@ pub fn spawn<F: FnOnce() + Send + 'static>(
         None => builder,
     }
     .spawn(work)
+}
+
+thread_local! {
+    static ON_ASIDE: RefCell<Option<OnAside>> = const { RefCell::new(None) };
+}
+
+type OnAside = Box<dyn Fn(bool)>;
+
+/// Sets what the current thread calls, with true, before each wait aside, and with false after it.
+pub fn on_aside(call: impl Fn(bool) + 'static) {
+    ON_ASIDE.set(Some(Box::new(call)));
+}
+
+/// Runs a wait for something that needs no processor. If the current thread is one of a bounded number, another may run
+/// in its place meanwhile.
+pub fn aside<T>(wait: impl FnOnce() -> T) -> T {
+    let _aside = Aside(ON_ASIDE.take().inspect(|call| call(true)));
+    wait()
+}
+
+/// A wait aside; ends when dropped. Without a call inside another one, or in a thread of its own.
+struct Aside(Option<OnAside>);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some(call) = self.0.take() {
+            call(false);
+            ON_ASIDE.set(Some(call));
+        }
+    }
 }
 
 /// Starts a thread that runs `work` at every interval until the flag is raised. A panic ends one turn, not the thread.

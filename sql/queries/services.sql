@@ -22,12 +22,15 @@ INSERT INTO services (id, name, description, spec, generation, created_at, updat
 VALUES (:id, :name, :description, :spec, :generation, :now, :now)
 -- name: update
 UPDATE services SET description = :description, spec = :spec, generation = :generation,
-    rollout_requested_at = :rollout_requested_at, rollback_requested_at = :rollback_requested_at, updated_at = :now
+    rollout_requested_at = :rollout_requested_at, rollback_requested_at = :rollback_requested_at, records_only = :records_only, updated_at = :now
 WHERE id = :id
 -- name: following_nodes
 -- scan: over the replicas of one service.
 SELECT DISTINCT node_id FROM replicas WHERE service_id = :id
     AND json_extract(status, '$.desired_generation') IS NULL AND json_extract(status, '$.applied_generation') IS NULL
+-- name: replica_ids
+-- scan: over the replicas of one service.
+SELECT id FROM replicas WHERE service_id = :id ORDER BY id
 -- name: count_made
 UPDATE services SET replicas_made = replicas_made + :made WHERE id = :id
 -- name: set_late_rollout

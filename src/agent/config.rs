@@ -2,6 +2,8 @@
 //! defaults.
 
 use crate::model::leases::{AGENT_LEASE_TTL_S, LEASE_TTL_RANGE_S};
+use crate::model::words::words;
+use crate::runner::policy::POLICY;
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,19 @@ use std::path::{Path, PathBuf};
 const UPDATE_DIR: &str = "update";
 /// State file of the updater, as it is installed.
 const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
+
+/// Directory of the runner's files, below the data directory.
+const RUNNER_DIR: &str = "runner";
+
+words! {
+    /// Place of the runner, which runs the replicas of this node.
+    pub enum RunnerPlace {
+        /// Inside the agent, with its rights.
+        Inside = "inside",
+        /// Nowhere: the node only keeps what it should run.
+        None = "none",
+    }
+}
 
 /// One setting of the agent.
 pub struct AgentSetting {
@@ -48,9 +63,21 @@ const STATE: AgentSetting = setting(
 const LEVEL: AgentSetting =
     setting("log-level", "LOG_LEVEL", "LEVEL", "DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]");
 const LOG: AgentSetting = setting("log-file", "LOG_FILE", "FILE", "log file beside stderr [LOG_FILE]");
+const RUNNER: AgentSetting = setting(
+    "runner",
+    "UPTIMEMESH_RUNNER",
+    "PLACE",
+    "inside (the agent runs the node's replicas) or none (default inside) [UPTIMEMESH_RUNNER]",
+);
+const POLICY_FILE: AgentSetting = setting(
+    "runner-policy",
+    "UPTIMEMESH_RUNNER_POLICY",
+    "FILE",
+    "file that says who replicas may run as (default /etc/uptimemesh/runner.conf) [UPTIMEMESH_RUNNER_POLICY]",
+);
 
 /// Every setting of the agent.
-pub const AGENT_SETTINGS: [AgentSetting; 5] = [TTL, UPDATES, STATE, LEVEL, LOG];
+pub const AGENT_SETTINGS: [AgentSetting; 7] = [TTL, UPDATES, STATE, RUNNER, POLICY_FILE, LEVEL, LOG];
 
 /// The agent's configuration.
 #[derive(Debug, PartialEq)]
@@ -61,6 +88,12 @@ pub struct AgentConfig {
     pub update_dir: PathBuf,
     /// State file of the updater.
     pub update_state: PathBuf,
+    /// Place of the runner.
+    pub runner: RunnerPlace,
+    /// Directory of the runner's files.
+    pub runner_dir: PathBuf,
+    /// File of the runner's policy.
+    pub runner_policy: PathBuf,
     /// Least level of log lines.
     pub log_level: LevelFilter,
     /// Log file beside stderr.
@@ -74,6 +107,9 @@ impl AgentConfig {
             lease_ttl_s: AGENT_LEASE_TTL_S,
             update_dir: data_dir.join(UPDATE_DIR),
             update_state: PathBuf::from(UPDATE_STATE),
+            runner: RunnerPlace::Inside,
+            runner_dir: data_dir.join(RUNNER_DIR),
+            runner_policy: PathBuf::from(POLICY),
             log_level: LevelFilter::Info,
             log_file: None,
         }
@@ -95,6 +131,13 @@ impl AgentConfig {
                 None => faults.push(format!("--log-level must be DEBUG, INFO, WARNING or ERROR, not {word:?}")),
             }
         }
+        if let Some(word) = given(&RUNNER) {
+            match RunnerPlace::parse(&word) {
+                Some(place) => config.runner = place,
+                None => faults.push(format!("--runner must be inside or none, not {word:?}")),
+            }
+        }
+        config.runner_policy = given(&POLICY_FILE).map_or(config.runner_policy, PathBuf::from);
         config.update_dir = given(&UPDATES).map_or(config.update_dir, PathBuf::from);
         config.update_state = given(&STATE).map_or(config.update_state, PathBuf::from);
         config.log_file = given(&LOG).map(PathBuf::from);
@@ -124,23 +167,26 @@ mod tests {
 
     #[test]
     fn every_setting_is_read_and_every_fault_named() {
-        let read = |values: [&str; 5]| {
+        let read = |values: [&str; 7]| {
             AgentConfig::read(Path::new("/d"), |setting| {
                 let at = AGENT_SETTINGS.iter().position(|s| s.option == setting.option).expect("a row of the table");
                 Some(values[at].to_string()).filter(|value| !value.is_empty())
             })
         };
-        assert_eq!(read([""; 5]), (AgentConfig::in_dir(Path::new("/d")), vec![]));
+        assert_eq!(read([""; 7]), (AgentConfig::in_dir(Path::new("/d")), vec![]));
         let all = AgentConfig {
             lease_ttl_s: 10,
             update_dir: "/u".into(),
             update_state: "/s".into(),
+            runner: RunnerPlace::None,
+            runner_dir: "/d/runner".into(),
+            runner_policy: "/p".into(),
             log_level: LevelFilter::Warn,
             log_file: Some("/l".into()),
         };
-        assert_eq!(read(["10", "/u", "/s", "warning", "/l"]), (all, vec![]));
-        assert_eq!(read(["9", "", "", "loud", ""]).1.len(), 2);
-        assert!(read(["x", "", "", "", ""]).1[0].contains("whole number"));
+        assert_eq!(read(["10", "/u", "/s", "none", "/p", "warning", "/l"]), (all, vec![]));
+        assert_eq!(read(["9", "", "", "outside", "", "loud", ""]).1.len(), 3);
+        assert!(read(["x", "", "", "", "", "", ""]).1[0].contains("whole number"));
     }
 
     #[test]
@@ -148,6 +194,7 @@ mod tests {
         let bounds =
             format!("{} to {} (default {AGENT_LEASE_TTL_S})", LEASE_TTL_RANGE_S.start(), LEASE_TTL_RANGE_S.end());
         assert!(TTL.help.contains(&bounds) && STATE.help.contains(UPDATE_STATE) && UPDATES.help.contains(UPDATE_DIR));
+        assert!(POLICY_FILE.help.contains(POLICY));
         assert!(AGENT_SETTINGS.iter().all(|s| s.variable.is_empty() || s.help.ends_with(&format!("[{}]", s.variable))));
     }
 }

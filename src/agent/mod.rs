@@ -1,7 +1,8 @@
 //! The node agent, in parts. `link` alone calls the control plane, on the thread `agent-link`, and waits for nothing of
-//! this machine. Its call that waits for work is on `agent-work`, which writes the work down (`runner::held`).
-//! `reconcile` writes down what else the control plane gave, and does what it wants, on `agent-reconcile`. `report`
-//! gathers what the machine is like, on `agent-facts`. They meet in values that are watched.
+//! this machine. Its call that waits for work is on `agent-work`, which writes the work down (`runner::held`) and hands
+//! it to the runner; the runner's reports go out on `agent-status`. `reconcile` writes down what else the control plane
+//! gave, and does what it wants, on `agent-reconcile`. `report` gathers what the machine is like, on `agent-facts`.
+//! They meet in values that are watched.
 
 pub mod config;
 pub mod doctor;
@@ -14,19 +15,24 @@ pub mod updater;
 
 use crate::clock;
 use crate::crypto;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
+use crate::files;
 use crate::model::Object;
 use crate::runner::held::Held;
+use crate::runner::{Runner, RunnerConfig};
 use crate::sys::host;
 use crate::thread::{Watch, spawn};
-use config::AgentConfig;
+use config::{AgentConfig, RunnerPlace};
 use identity::Identity;
 use ledger::{Accepted, Ledger, Run};
-use link::work::{Contact, WorkCall};
+use link::contact::Contact;
+use link::status::StatusCall;
+use link::work::WorkCall;
 use link::{ControlPlane, Link, Linked};
 use reconcile::Reconciler;
 use report::Report;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -44,24 +50,57 @@ pub struct Agent {
     reconciler: Reconciler,
     facts: Watch<Object>,
     accepted: Watch<Option<Accepted>>,
+    runner: Option<Arc<Runner>>,
+}
+
+/// Starts the runner that this configuration wants. An agent works without one, too: the failure is logged.
+pub fn start_runner(config: &AgentConfig) -> Option<Arc<Runner>> {
+    if config.runner == RunnerPlace::None {
+        return None;
+    }
+    let start = || {
+        let program = std::env::current_exe().doing("find this program")?;
+        files::private_dir(&config.runner_dir)?;
+        // Shims work elsewhere.
+        let dir = config.runner_dir.canonicalize().doing("find the runner's directory")?;
+        let (runs_dir, logs_dir) = (dir.join("runs"), dir.join("logs"));
+        let policy = config.runner_policy.clone();
+        Runner::start(RunnerConfig { runs_dir, logs_dir, policy, program })
+    };
+    match start() {
+        Ok(runner) => Some(Arc::new(runner)),
+        Err(e) => {
+            log::error!(
+                target: "agent", event = "agent.runner_failed", error:% = Chain(&e);
+                "The runner cannot work; this node runs no replicas until its agent starts again"
+            );
+            None
+        }
+    }
 }
 
 impl Agent {
-    /// An agent for this identity.
-    pub fn new(config: &AgentConfig, control_plane: ControlPlane, identity: Identity) -> Result<Agent> {
+    /// An agent for this identity, whose work the runner does.
+    pub fn new(
+        config: &AgentConfig,
+        control_plane: ControlPlane,
+        identity: Identity,
+        runner: Option<Arc<Runner>>,
+    ) -> Result<Agent> {
         let run = Run { id: crypto::random_hex(8), started_at: clock::now() };
         let identity_dir = identity.dir.clone();
         let facts = Watch::new(Object::new());
         let accepted = Watch::new(None);
         let updater = Updater::new(config.update_dir.join(UPDATE_REQUEST), config.update_state.clone());
         let reconciler = Reconciler::new(accepted.clone(), Ledger::new(&identity, run.clone()), updater);
-        let report = Report::new(&run.id, facts.clone(), reconciler.watch());
+        let abilities = runner.as_ref().map(|runner| runner.abilities().clone());
+        let report = Report::new(&run.id, facts.clone(), reconciler.watch(), abilities);
         let contact = Watch::new(None);
         let held = Held::load(&identity.dir, &identity.ca_pem, &identity.node_id);
-        let work_call = WorkCall::new(contact.clone(), held);
+        let work_call = WorkCall::new(contact.clone(), held, runner.clone());
         let (ttl_s, publish_to) = (config.lease_ttl_s, contact.clone());
         let link = Link::new(control_plane, identity, ttl_s, report, accepted.clone(), publish_to)?;
-        Ok(Agent { identity_dir, link, work_call, contact, reconciler, facts, accepted })
+        Ok(Agent { identity_dir, link, work_call, contact, reconciler, facts, accepted, runner })
     }
 
     /// Signs heartbeats with later times than this one, in epoch seconds.
@@ -79,7 +118,13 @@ impl Agent {
     /// Starts the agent's threads.
     pub fn start(self) -> Result<Running> {
         const DOING: &str = "start the agent";
-        let Agent { identity_dir, mut link, mut work_call, contact, mut reconciler, facts, accepted } = self;
+        let Agent { identity_dir, mut link, mut work_call, contact, mut reconciler, facts, accepted, runner } = self;
+        // Before anything needs the network.
+        work_call.resume();
+        if let Some(runner) = &runner {
+            let mut status_call = StatusCall::new(contact.clone(), runner.reports());
+            spawn("agent-status", None, move || status_call.run()).doing(DOING)?;
+        }
         let looking = facts.clone();
         spawn("agent-facts", None, move || report::keep_looking(&identity_dir, &looking)).doing(DOING)?;
         let (ended, reconciled) = channel();
@@ -91,7 +136,7 @@ impl Agent {
         spawn("agent-reconcile", None, reconcile).doing(DOING)?;
         spawn("agent-work", None, move || work_call.run()).doing(DOING)?;
         let link = spawn("agent-link", None, move || link.run()).doing(DOING)?;
-        Ok(Running { link, contact, facts, accepted, reconciled })
+        Ok(Running { link, contact, facts, accepted, reconciled, runner })
     }
 }
 
@@ -106,11 +151,15 @@ pub struct Running {
     accepted: Watch<Option<Accepted>>,
     /// Gets a message when the reconciler has ended.
     reconciled: Receiver<()>,
+    runner: Option<Arc<Runner>>,
 }
 
 impl Running {
     /// Stops the agent. Waits for a heartbeat on its way and, for a limited time, until its answer is on disk.
     pub fn stop(self) -> Result<()> {
+        if let Some(runner) = &self.runner {
+            runner.stop();
+        }
         self.facts.close();
         self.contact.close();
         let ended = self.link.join().map_err(|_| Error::fault("stop the agent", "its thread had panicked"));

@@ -3,7 +3,7 @@
 
 use crate::model::Object;
 use crate::model::node_runs::{AgentRun, RUN_KEY};
-use crate::model::status_keys::{CLOCK_OFFSET_SECONDS, DISK_TOTAL_BYTES, READY, UPDATE, VERSION};
+use crate::model::status_keys::{CLOCK_OFFSET_SECONDS, DISK_TOTAL_BYTES, READY, RUNNER, UPDATE, VERSION};
 use crate::model::updates::State;
 use crate::sys::host;
 use crate::thread::{Watch, catch_panic};
@@ -21,12 +21,14 @@ pub struct Report {
     run: AgentRun,
     facts: Watch<Object>,
     updater: Watch<Option<State>>,
+    /// Abilities of the runner; `None` if the node runs nothing.
+    runner: Option<Value>,
 }
 
 impl Report {
-    /// A report of this run, with the facts and the updater's state as they come.
-    pub fn new(run_id: &str, facts: Watch<Object>, updater: Watch<Option<State>>) -> Report {
-        Report { run: AgentRun { id: run_id.to_string(), boot: host::boot() }, facts, updater }
+    /// A report of this run and its runner's abilities, with the facts and the updater's state as they come.
+    pub fn new(run_id: &str, facts: Watch<Object>, updater: Watch<Option<State>>, runner: Option<Value>) -> Report {
+        Report { run: AgentRun { id: run_id.to_string(), boot: host::boot() }, facts, updater, runner }
     }
 
     /// The run.
@@ -44,6 +46,8 @@ impl Report {
     pub fn patch(&self, clock_offset_s: i64) -> String {
         let mut status = healthy(self.facts.get());
         status.insert(CLOCK_OFFSET_SECONDS.into(), clock_offset_s.into());
+        // Null where an earlier agent of this node ran replicas, and this one does not.
+        status.insert(RUNNER.into(), json!(self.runner));
         // Signed with the status, and not part of it.
         status.insert(RUN_KEY.into(), json!(self.run));
         status.extend(self.updater.get().map(|state| (UPDATE.to_string(), update(&state))));

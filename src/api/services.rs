@@ -40,6 +40,10 @@ pub const ROUTES: &[Route] = &[
     route(Post, "/services/{service_id}/rollout", By(Operator, rollout))
         .gives(200, "Service")
         .says("Restart all replicas of a service under a new generation."),
+    route(Post, "/services/{service_id}/run", By(Operator, run)).gives(200, "Service").says(
+        "Let nodes run the replicas of a service that is older than their ability to do so. A spec that names its \
+            `driver` does the same.",
+    ),
     route(Post, "/services/{service_id}/rollback", By(Operator, rollback))
         .gives(200, "Service")
         .says("Restore the spec of an earlier generation as a new generation."),
@@ -86,6 +90,11 @@ fn update(app: &App, request: &Request, user: &User) -> Reply {
 fn rollout(app: &App, request: &Request, user: &User) -> Reply {
     let condition = condition(request);
     Ok(one(request, &services::rollout(&app.control, id_of(request, "service_id")?, condition, user.name.as_str())?))
+}
+
+fn run(app: &App, request: &Request, user: &User) -> Reply {
+    let condition = condition(request);
+    Ok(one(request, &services::run(&app.control, id_of(request, "service_id")?, condition, user.name.as_str())?))
 }
 
 fn rollback(app: &App, request: &Request, user: &User) -> Reply {

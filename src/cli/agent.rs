@@ -1,15 +1,15 @@
 //! Commands that run on a node: agent, heartbeat.
 
 use super::args::{Args, Command, Failure, Opt, command, opt};
-use super::connect::{API_URL, authorities, said_api_url};
+use super::connect::{API_URL, authorities, said_api_url, variable};
 use super::console::Console;
 use super::output;
-use crate::agent::config::{AGENT_SETTINGS, AgentConfig, lease_ttl};
+use crate::agent::config::{AGENT_SETTINGS, AgentConfig, AgentSetting, lease_ttl};
 use crate::agent::identity::{self, Identity};
 use crate::agent::link::recover::REPLAYS_MAX;
 use crate::agent::link::server_clock::ServerClock;
 use crate::agent::link::{AgentError, ControlPlane, beat, enrol};
-use crate::agent::{Agent, report};
+use crate::agent::{Agent, report, start_runner};
 use crate::client::{Answered, CallError, Trust};
 use crate::error::Chain;
 use crate::logger;
@@ -163,6 +163,15 @@ pub(super) fn agent_config(args: &Args, dir: &Path) -> AgentConfig {
     config
 }
 
+/// The configuration of the agent of `up`: the environment says where the runner is, and the server has the rest.
+pub(super) fn agent_config_of_up(args: &Args, data_dir: &Path) -> AgentConfig {
+    let of_runner = |setting: &AgentSetting| setting.option.starts_with("runner");
+    let given = |setting: &AgentSetting| variable(setting.variable).filter(|_| of_runner(setting));
+    let (config, faults) = AgentConfig::read(data_dir, given);
+    faults.into_iter().for_each(|fault| args.fault(fault));
+    config
+}
+
 fn agent(args: &Args) -> Result<(), Failure> {
     let (node_id, dir) = node_as_owner(args)?;
     let config = agent_config(args, &dir);
@@ -183,7 +192,7 @@ pub(super) fn work(
     let identity = Identity::load(dir, node_id)?;
     let stop = Stop::default();
     signals::listen(&stop)?;
-    let agent = Agent::new(config, control_plane, identity)?.start()?;
+    let agent = Agent::new(config, control_plane, identity, start_runner(config))?.start()?;
     // Whether the control plane can be reached now is not what a machine's start should wait for.
     notify::ready();
     if let Some(console) = console {

@@ -17,12 +17,15 @@ const REPLICAS: Table = Table {
         column("SERVICE", "service_id", Kind::Id),
         column("NODE", "node_id", Kind::Id),
         made("STATE", Kind::State, state),
+        column("SINCE", "status.state_since", Kind::Time).sparse(),
+        column("RESTARTS", "status.restarts", Kind::Number).sparse(),
         column("GEN", "status.applied_generation", Kind::Number),
         column("AGE", "created_at", Kind::Time),
         column("WHY", "placement.reason", Kind::Text).sparse().spare(),
         column("DESIRED", "desired_state", Kind::Text).wide(),
         column("PLACED", "placement.at", Kind::Time).wide(),
         column("FROM", "placement.from_node_id", Kind::Id).wide().sparse(),
+        column("EXIT", "status.exit.words", Kind::Text).wide().sparse(),
         column("RESTARTED", "status.last_restart_at", Kind::Time).wide().sparse(),
     ],
     tabs: &[
@@ -106,6 +109,12 @@ fn state(replica: &Value) -> Value {
         (Value::Bool(true), _) => json!("healthy"),
         _ => Value::Null,
     }
+}
+
+/// True if a replica is reported, and available as far as its node runs it.
+pub(super) fn is_reported_well(replica: &Value) -> bool {
+    let status = &replica["status"];
+    !status["applied_generation"].is_null() && status["unavailable_since"].is_null()
 }
 
 /// True if a replica reports what the scheduler moves it for.

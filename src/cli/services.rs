@@ -76,7 +76,8 @@ const ROLLBACK: &[Opt] = &[opt("to", "GENERATION", "generation whose spec to res
 const DELETE: &[Opt] = &[opt("force", "", "with all its replicas")];
 
 /// Keys of a service's file; the last ones stand in what `service show --json` prints, and are the server's.
-const FILE_KEYS: &[&str] = &["id", "name", "description", "spec", "generation", "warnings", "created_at", "updated_at"];
+const FILE_KEYS: &[&str] =
+    &["id", "name", "description", "spec", "generation", "records_only", "warnings", "created_at", "updated_at"];
 
 /// Every command of this file.
 pub const COMMANDS: &[Command] = &[
@@ -86,6 +87,7 @@ pub const COMMANDS: &[Command] = &[
     command("service show", "SERVICE", "Print a service.", &[SIGN_IN], show),
     command("service history", "SERVICE", "List the specs of a service, newest first.", &[WATCH, SIGN_IN], history),
     command("service rollout", "SERVICE", "Restart every replica of a service, a few at a time.", &[SIGN_IN], rollout),
+    command("service run", "SERVICE", "Let nodes run a service that is older than their ability to.", &[SIGN_IN], run),
     command(
         "service rollback",
         "SERVICE",
@@ -127,7 +129,7 @@ pub(super) fn with_health(api: &Api, mut services: Vec<Value>) -> Called<Vec<Val
         let own = of_service.get(id.as_str()).map_or(&[][..], Vec::as_slice);
         let working: Vec<&Value> = own.iter().filter(works).copied().collect();
         // A replica that no node has reported yet is only placed.
-        let running = working.iter().filter(|r| !r["status"]["applied_generation"].is_null()).count();
+        let running = working.iter().filter(|r| replicas::is_reported_well(r)).count();
         let outdated = own.iter().filter(|r| r["status"]["applied_generation"] != service["generation"]).count();
         // A service that was created after the plan has none yet.
         let desired = plans.get(&id).and_then(|plan| plan["desired_replicas"].as_u64());
@@ -248,6 +250,12 @@ fn rollout(args: &Args) -> Result<(), Failure> {
         &service,
         &format!("Rolling out {} as generation {}.", said(&service["id"]), service["generation"]),
     );
+    Ok(())
+}
+
+fn run(args: &Args) -> Result<(), Failure> {
+    let service = signed_in(args)?.post(&path(args, "/run"), &json!({}))?;
+    output::done(args, &service, &format!("Nodes may run {}.", said(&service["id"])));
     Ok(())
 }
 

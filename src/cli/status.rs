@@ -82,16 +82,16 @@ fn services(line: &mut impl FnMut(&str, String), list: &Value) {
     let number = |service: &Value, key: &str| service[key].as_u64().unwrap_or(0);
     let sum = |key: &str| all.iter().map(|service| number(service, key)).sum::<u64>();
     // Placed is what the control plane knows. That a replica runs, its node would have to report.
-    let (placed, failing) = (sum("running") + sum("failing"), sum("failing"));
+    let (placed, failing) = (sum("running") + sum("pending") + sum("failing"), sum("failing"));
     let failing = if failing > 0 { format!(", {failing} failing") } else { String::new() };
     line("services", format!("{}, {placed} of {} replicas placed{failing}", all.len(), sum("desired")));
     let is_well =
         |service: &Value| number(service, "failing") == 0 && number(service, "running") >= number(service, "desired");
     all.sort_by_key(|service| is_well(service));
     for service in all.iter().take(SERVICES_MAX) {
-        let placed = number(service, "running") + number(service, "failing");
+        let placed = number(service, "running") + number(service, "pending") + number(service, "failing");
         let mut text = format!("{placed}/{} {}", service["desired"], said(&service["service_id"]));
-        for key in ["failing", "outdated"] {
+        for key in ["pending", "failing", "outdated"] {
             if number(service, key) > 0 {
                 text += &format!(", {} {key}", service[key]);
             }

@@ -1,16 +1,16 @@
 //! `up`: a control plane, this machine as its node, and its agent, in one process.
 
-use super::agent::{named, node};
+use super::agent::{agent_config_of_up, named, node};
 use super::args::{Args, Command, Failure, Opt, command, opt};
 use super::banner::{self, Places};
 use super::console::Console;
 use super::join::warning_of;
 use super::output;
 use super::server::{config, start};
-use crate::agent::Agent;
 use crate::agent::config::AgentConfig;
 use crate::agent::identity::Identity;
 use crate::agent::link::{ControlPlane, enrol};
+use crate::agent::{Agent, start_runner};
 use crate::client::{Api, Trust};
 use crate::error::Chain;
 use crate::model::ids::NodeId;
@@ -44,8 +44,8 @@ fn up(args: &Args) -> Result<(), Failure> {
     named(args);
     let config = config(args)?;
     let (node_id, dir) = node(args, &config.data_dir, "local");
+    let agent_config = agent_config_of_up(args, &config.data_dir);
     args.finish()?;
-    let agent_config = AgentConfig::in_dir(&config.data_dir);
     let path = |path: &Path| path.display().to_string();
     let places =
         Places { data: path(&config.data_dir), pki: path(&config.pki_dir), log: config.log_file.as_deref().map(path) };
@@ -85,7 +85,11 @@ fn up(args: &Args) -> Result<(), Failure> {
 /// The agent of the machine that the server runs on, its node enrolled now where it is not yet, or not any more.
 fn local_agent(server: &serve::Server, node_id: &NodeId, dir: &Path, config: &AgentConfig) -> Result<Agent, Failure> {
     let control_plane = ControlPlane { urls: vec![server.agent_url()], authorities: None, follows: false };
-    let agent = || Ok::<_, Failure>(Agent::new(config, control_plane.clone(), Identity::load(dir, node_id)?)?);
+    let runner = start_runner(config);
+    let agent = || {
+        let identity = Identity::load(dir, node_id)?;
+        Ok::<_, Failure>(Agent::new(config, control_plane.clone(), identity, runner.clone())?)
+    };
     if Identity::exists(dir) {
         let mut agent = agent()?;
         // A start within a second of the last heartbeat would look like a replay.

@@ -165,7 +165,7 @@ fn converse(limits: Limits, pieces: &[&[u8]]) -> (Vec<Heard>, Vec<u16>) {
         handler,
         tls: None,
         stop: Stop::default(),
-        active: AtomicUsize::new(0),
+        holding: AtomicUsize::new(0),
         bodies_bytes: AtomicUsize::new(0),
         answers: Answers::new(1 << 20),
         handshakes: Buckets::new(1.0, 1.0),

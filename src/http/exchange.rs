@@ -31,8 +31,8 @@ use crate::{clock, crypto, logger};
 /// Bytes requested from the socket at once.
 const READ_BYTES: usize = 8 << 10;
 
-/// Active connections beyond which none keeps its thread in a silence: thousands that speak at once share few threads.
-pub(super) const ACTIVE_MAX: usize = 128;
+/// Connections that keep their thread in a silence, for those that speak again at once. Thousands share few threads.
+pub(super) const HOLDING_MAX: usize = 16;
 
 /// Time and amount for which a closing connection still reads: closing with unread bytes would make the kernel reset
 /// the connection, and the client would lose the answer.
@@ -49,8 +49,8 @@ pub(crate) struct Service {
     /// TLS configurations; `None` for plain HTTP only.
     pub tls: Option<TlsSource>,
     pub stop: Stop,
-    /// Connections that have a worker.
-    pub active: AtomicUsize,
+    /// Connections that keep their thread in a silence.
+    pub holding: AtomicUsize,
     /// Bytes of bodies in memory, over all connections.
     pub bodies_bytes: AtomicUsize,
     /// Memory of answers that wait to be sent.
@@ -61,17 +61,18 @@ pub(crate) struct Service {
     pub lines: logger::Quota,
 }
 
-/// A connection that has a worker; counted until this is dropped.
-struct Active<'s>(&'s AtomicUsize);
+/// The right to keep a thread in a silence; counted until this is dropped.
+struct Hold<'s>(&'s AtomicUsize);
 
-impl Active<'_> {
-    fn begin(count: &AtomicUsize) -> Active<'_> {
-        count.fetch_add(1, Ordering::Relaxed);
-        Active(count)
+impl Hold<'_> {
+    /// `None` if enough have it.
+    fn take(count: &AtomicUsize) -> Option<Hold<'_>> {
+        let one_more = |held: usize| (held < HOLDING_MAX).then_some(held + 1);
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok().then(|| Hold(count))
     }
 }
 
-impl Drop for Active<'_> {
+impl Drop for Hold<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -161,12 +162,12 @@ impl Conn {
 
     /// Serves requests until the connection ends or must wait.
     pub fn converse(mut self, service: &Service) -> After {
-        let _active = Active::begin(&service.active);
         if self.is_finished {
             self.linger();
             return After::Close;
         }
-        self.transport.until(service.limits.hold_time);
+        let hold = Hold::take(&service.holding);
+        self.transport.until(if hold.is_some() { service.limits.hold_time } else { Duration::ZERO });
         let (peer, source) = (self.peer, address::client(self.peer.ip()));
         let may = || {
             let free =
@@ -192,6 +193,7 @@ impl Conn {
                 return After::Close;
             }
         }
+        drop(hold);
         if self.certificate.is_none() {
             self.certificate = self.transport.client_certificate();
         }
@@ -204,16 +206,15 @@ impl Conn {
 
     /// Serves requests; `More` if the client has fallen silent after one.
     fn exchanges(&mut self, service: &Service) -> Done {
-        let mut has_served = false;
         loop {
             if self.unread().is_empty() {
                 if service.stop.is_raised() {
                     return Done::Last;
                 }
-                let is_crowded = service.active.load(Ordering::Relaxed) > ACTIVE_MAX;
-                let rests = has_served && (is_crowded || self.standing.is_resident());
-                self.transport.until(if rests { Duration::ZERO } else { service.limits.hold_time });
-                match self.fill() {
+                self.transport.until(service.limits.hold_time);
+                let hold = if self.standing.is_resident() { None } else { Hold::take(&service.holding) };
+                let may_wait = hold.is_some() || self.transport.has_bytes();
+                match if may_wait { self.fill() } else { Err(io::ErrorKind::WouldBlock.into()) } {
                     Ok(0) => return Done::Last,
                     Ok(_) => {}
                     Err(e) if timed_out(&e) => {
@@ -225,7 +226,7 @@ impl Conn {
                 }
             }
             match self.exchange(service) {
-                Ok(Done::More) => (self.silent_since, has_served) = (clock::tick(), true),
+                Ok(Done::More) => self.silent_since = clock::tick(),
                 Ok(Done::Last) => {
                     self.linger();
                     return Done::Last;

@@ -1,8 +1,9 @@
 //! Connections and the threads that serve them: accepting, limits, workers, parked connections, stopping.
 //!
 //! A connection has a thread only while it is active. After a short silence, or while its answer waits for something,
-//! it is parked. A client that speaks gets a worker at once. Answers whose wait is over share a few threads, whatever
-//! their number. `exchange` handles the conversation.
+//! it is parked. Few workers run at once, whatever the number of clients that speak; one that waits for its client
+//! gives its place to another. Answers whose wait is over share a few threads, too. `exchange` handles the
+//! conversation.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
@@ -24,6 +25,9 @@ pub use crate::http::transport::TlsSource;
 use crate::http::transport::Transport;
 use crate::logger::Quota;
 use crate::thread::{Stop, lock, spawn};
+
+/// Requests that are worked on at once; those that wait, such as for bytes of their clients, do not count.
+const WORKING_MAX: usize = 32;
 
 /// Threads that continue answers whose wait is over: a change for all must not start a thread for each.
 const RESUMING_MAX: usize = 8;
@@ -77,7 +81,7 @@ impl Front {
             handler,
             tls,
             stop: Stop::default(),
-            active: AtomicUsize::new(0),
+            holding: AtomicUsize::new(0),
             bodies_bytes: AtomicUsize::new(0),
             handshakes,
             lines,
@@ -85,7 +89,7 @@ impl Front {
         let shared = Arc::new(Shared {
             service,
             slots: Arc::default(),
-            workers: Pool::new("http-worker", stack_bytes, usize::MAX),
+            workers: Pool::new("http-worker", stack_bytes, WORKING_MAX),
             resuming: Pool::new("http-resume", stack_bytes, RESUMING_MAX),
             parking: Parking::new().doing("watch connections")?,
             complained: Mutex::new(None),
@@ -157,7 +161,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 struct Shared {
     service: Service,
     slots: Arc<Slots>,
-    /// Threads for requests, one for each connection that is active.
+    /// Threads for requests.
     workers: Arc<Pool<Live>>,
     /// Threads for answers whose wait is over.
     resuming: Arc<Pool<Live>>,

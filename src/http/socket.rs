@@ -2,7 +2,7 @@
 //! answer one takes now.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
 /// Sockets that one wait reports at most.
 const EVENTS_MAX: usize = 256;
@@ -102,16 +102,33 @@ fn flags(interest: Interest) -> EventFlags {
 
 /// True if there are bytes to read now.
 pub(super) fn has_bytes(socket: &TcpStream) -> bool {
-    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-    rustix::net::recv(socket, &mut [0][..], flags).is_ok_and(|(_, count)| count > 0)
+    Now(socket).peek(&mut [0]).is_ok_and(|count| count > 0)
 }
 
-/// A socket whose writes take what fits now, and fail with `WouldBlock` if nothing does.
+/// A socket that gives what is there and takes what fits now, and fails with `WouldBlock` if that is nothing.
 pub(super) struct Now<'s>(pub &'s TcpStream);
+
+impl Now<'_> {
+    /// The bytes that the next read gives first.
+    pub fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(self.0, into, RecvFlags::PEEK | RecvFlags::DONTWAIT)?.0)
+    }
+}
+
+impl Read for Now<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(self.0, into, RecvFlags::DONTWAIT)?.0)
+    }
+}
 
 impl Write for Now<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(self.0, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(rustix::net::sendmsg(self.0, parts, &mut SendAncillaryBuffer::default(), flags)?)
     }
 
     fn flush(&mut self) -> io::Result<()> {

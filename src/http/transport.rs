@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConfig, ServerConnection};
 
 use crate::clock;
-use crate::http::socket::Now;
+use crate::http::socket::{Now, has_bytes};
+use crate::thread::aside;
 
 /// First byte of a TLS conversation: the type of a handshake record (RFC 8446 §5.1). No request starts with it.
 const HANDSHAKE: u8 = 22;
@@ -37,13 +38,30 @@ impl Timed {
             left => Ok(Some(left.max(Duration::from_millis(1)))),
         }
     }
+
+    /// Reads the first bytes without taking them.
+    fn peek(&self, into: &mut [u8]) -> io::Result<usize> {
+        match Now(&self.socket).peek(into) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        self.socket.set_read_timeout(self.left()?)?;
+        aside(|| self.socket.peek(into))
+    }
 }
 
 impl Read for Timed {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
-            self.socket.set_read_timeout(self.left()?)?;
-            match (&*self.socket).read(into) {
+            let left = self.left()?;
+            let read = match Now(&self.socket).read(into) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    self.socket.set_read_timeout(left)?;
+                    aside(|| (&*self.socket).read(into))
+                }
+                done => done,
+            };
+            match read {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 done => return done,
             }
@@ -53,13 +71,18 @@ impl Read for Timed {
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.socket.set_write_timeout(self.left()?)?;
-        (&*self.socket).write(bytes)
+        self.write_vectored(&[IoSlice::new(bytes)])
     }
 
     fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.socket.set_write_timeout(self.left()?)?;
-        (&*self.socket).write_vectored(parts)
+        let left = self.left()?;
+        match Now(&self.socket).write_vectored(parts) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.socket.set_write_timeout(left)?;
+                aside(|| (&*self.socket).write_vectored(parts))
+            }
+            done => done,
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -71,7 +94,7 @@ impl Write for Timed {
 pub(crate) enum Begun {
     /// Bytes can be read.
     Speaks(Transport),
-    /// Nothing has arrived yet.
+    /// Nothing has arrived yet, or not all of the handshake.
     Silent(Transport),
     /// It is over; with the reason if a handshake failed.
     Ended(Option<io::Error>),
@@ -101,15 +124,16 @@ impl Transport {
     }
 
     /// Waits for the first byte, which distinguishes TLS from HTTP. A TLS hello is answered if there is a `tls` and the
-    /// client `may` start another handshake; without `tls` it is refused as an invalid request.
+    /// client `may` start another handshake; without `tls` it is refused as an invalid request. A handshake is
+    /// continued as far as the client's bytes go.
     pub fn begin(self, tls: Option<&TlsSource>, handshake_time: Duration, may: impl FnOnce() -> bool) -> Begun {
-        let Transport::Fresh(mut timed) = self else { return Begun::Speaks(self) };
+        let timed = match self {
+            Transport::Fresh(timed) => timed,
+            Transport::Tls(tls) if tls.session.is_handshaking() => return tls.begin(),
+            Transport::Plain(_) | Transport::Tls(_) => return Begun::Speaks(self),
+        };
         let mut first = [0];
-        let peeked = timed
-            .left()
-            .and_then(|left| timed.socket.set_read_timeout(left))
-            .and_then(|()| timed.socket.peek(&mut first));
-        match (peeked, tls) {
+        match (timed.peek(&mut first), tls) {
             (Err(e), _) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Begun::Silent(Transport::Fresh(timed))
             }
@@ -118,10 +142,8 @@ impl Transport {
                 if !may() {
                     return Begun::Ended(None);
                 }
-                timed.end = clock::tick() + handshake_time;
-                // A handshake cannot wait without a thread, so it is completed now or fails.
-                match Tls::handshake(tls(), timed) {
-                    Ok(tls) => Begun::Speaks(Transport::Tls(Box::new(tls))),
+                match Tls::new(tls(), timed, handshake_time) {
+                    Ok(tls) => Box::new(tls).begin(),
                     Err(e) => Begun::Ended(Some(e)),
                 }
             }
@@ -187,6 +209,19 @@ impl Transport {
         !matches!(self, Transport::Tls(tls) if tls.session.wants_write())
     }
 
+    /// The end of the time for a handshake that is not complete.
+    pub fn handshake_end(&self) -> Option<Instant> {
+        match self {
+            Transport::Tls(tls) if tls.session.is_handshaking() => Some(tls.handshake_end),
+            Transport::Fresh(_) | Transport::Plain(_) | Transport::Tls(_) => None,
+        }
+    }
+
+    /// True if bytes of the client can be read now.
+    pub fn has_bytes(&mut self) -> bool {
+        self.has_read_ahead() || has_bytes(self.socket())
+    }
+
     /// True if bytes of the client have been decrypted and not been read yet.
     pub fn has_read_ahead(&mut self) -> bool {
         match self {
@@ -246,26 +281,48 @@ impl Write for Transport {
 pub(crate) struct Tls {
     session: ServerConnection,
     timed: Timed,
+    handshake_end: Instant,
 }
 
 impl Tls {
-    /// Completes the handshake within the socket's deadline.
-    fn handshake(config: Arc<ServerConfig>, timed: Timed) -> io::Result<Tls> {
+    /// A session whose handshake has this time.
+    fn new(config: Arc<ServerConfig>, timed: Timed, handshake_time: Duration) -> io::Result<Tls> {
         let mut session = ServerConnection::new(config).map_err(io::Error::other)?;
         session.set_buffer_limit(Some(TLS_BUFFER_BYTES));
-        let mut tls = Tls { session, timed };
-        while tls.session.is_handshaking() {
-            tls.send()?;
-            if tls.session.is_handshaking() {
-                tls.receive()?;
-            }
+        Ok(Tls { session, timed, handshake_end: clock::tick() + handshake_time })
+    }
+
+    /// Continues the handshake.
+    fn begin(mut self: Box<Self>) -> Begun {
+        match self.shake_hands() {
+            Ok(()) => Begun::Speaks(Transport::Tls(self)),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Begun::Silent(Transport::Tls(self)),
+            Err(e) => Begun::Ended(Some(e)),
         }
-        tls.send().map(|()| tls)
+    }
+
+    /// Does what the received bytes allow; `WouldBlock` if more must come.
+    fn shake_hands(&mut self) -> io::Result<()> {
+        self.timed.end = self.handshake_end;
+        self.send()?;
+        while self.session.is_handshaking() {
+            self.timed.left()?;
+            let count = self.session.read_tls(&mut Now(&self.timed.socket))?;
+            self.process(count)?;
+            self.send()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for bytes and processes them.
+    fn receive(&mut self) -> io::Result<()> {
+        let count = self.session.read_tls(&mut self.timed)?;
+        self.process(count)
     }
 
     /// Processes received bytes; reports an error to the client as a TLS alert.
-    fn receive(&mut self) -> io::Result<()> {
-        if self.session.read_tls(&mut self.timed)? == 0 {
+    fn process(&mut self, count: usize) -> io::Result<()> {
+        if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         self.session.process_new_packets().map(drop).map_err(|e| {

@@ -31,6 +31,8 @@ pub struct WorkState {
     pub foreign_reports: u64,
     /// Use of the node by each replica that it reports.
     pub usage: BTreeMap<ReplicaId, Usage>,
+    /// Replicas that the document leaves out, because it would have too many or be too long.
+    pub left_out: Vec<ReplicaId>,
     /// The replicas that the node should run.
     pub replicas: Vec<Assignment>,
 }

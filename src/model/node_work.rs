@@ -10,6 +10,8 @@ pub const VERSION_CHARS_MAX: usize = 64;
 
 /// Most replicas of a document.
 pub const REPLICAS_MAX: u32 = 1000;
+/// Longest JSON of the replicas of a document, in bytes.
+pub const REPLICAS_BYTES_MAX: usize = 3 << 20;
 
 /// Form of the documents that this version writes and reads.
 pub const FORM: u32 = 1;

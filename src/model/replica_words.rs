@@ -10,7 +10,7 @@ pub const STATE: &str = "state";
 /// Server's time of the last change of the state; present exactly while a node reports the replica.
 pub const STATE_SINCE: &str = "state_since";
 /// Server's time since which the replica has not been available; absent while it is.
-const UNAVAILABLE_SINCE: &str = "unavailable_since";
+pub const UNAVAILABLE_SINCE: &str = "unavailable_since";
 /// The last state that people should look into, until the replica is well again.
 const TROUBLE: &str = "trouble";
 /// State of a replica that no node has reported.

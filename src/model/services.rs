@@ -39,13 +39,14 @@ pub struct Service {
 /// Includes warnings about the parts of its spec that were not understood, so that every answer shows them.
 impl Serialize for Service {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut shown = serializer.serialize_struct("Service", 8)?;
+        let mut shown = serializer.serialize_struct("Service", 9)?;
         shown.serialize_field("id", &self.id)?;
         shown.serialize_field("name", &self.name)?;
         shown.serialize_field("description", &self.description)?;
         shown.serialize_field("spec", &self.spec)?;
         shown.serialize_field("generation", &self.generation)?;
-        shown.serialize_field("warnings", &Policy::of(&self.spec).warnings)?;
+        shown.serialize_field("records_only", &self.records_only)?;
+        shown.serialize_field("warnings", &self.warnings())?;
         shown.serialize_field("created_at", &self.created_at)?;
         shown.serialize_field("updated_at", &self.updated_at)?;
         shown.end()
@@ -53,6 +54,24 @@ impl Serialize for Service {
 }
 
 impl Service {
+    /// Warnings about its spec, and about what keeps it from running.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Policy::of(&self.spec).warnings;
+        if self.is_held_back() {
+            warnings.push(format!(
+                "no node runs it, because it is older than the nodes' ability to run replicas; to let them: \
+                    uptimemesh service run {}",
+                self.id
+            ));
+        }
+        warnings
+    }
+
+    /// True if nodes would run its replicas, were it not older than their ability to do so.
+    pub fn is_held_back(&self) -> bool {
+        self.records_only && runners::driver(&self.spec) != Driver::None
+    }
+
     /// The driver of its replicas.
     pub fn driver(&self) -> Driver {
         if self.records_only { Driver::None } else { runners::driver(&self.spec) }

@@ -56,6 +56,8 @@ pub struct ServiceState {
     pub desired: usize,
     /// Healthy replicas on healthy nodes.
     pub running: usize,
+    /// Replicas that their nodes have not reported as well yet.
+    pub pending: usize,
     /// Other replicas.
     pub failing: usize,
     /// Replicas of an earlier generation.

@@ -127,6 +127,13 @@ pub struct Restart {
     pub reset_after_s: u64,
 }
 
+/// A record.
+impl Default for Workload {
+    fn default() -> Workload {
+        Workload::of(&Object::new(), Driver::None)
+    }
+}
+
 impl Workload {
     /// Reads a spec; the error has every fault. A spec that is not checked strictly has none.
     pub fn read(spec: &Object) -> Result<Workload, Vec<Fault>> {

@@ -164,8 +164,8 @@ fn prepare_one(root: &Path) -> bool {
 
 /// The files that set these limits. Some exist only on some kernels.
 fn files_of(version: Version, limits: &Limits) -> Vec<(&'static str, String)> {
-    let bytes = limits.memory_mb.map(|mb| (mb << 20).to_string());
-    let quota = limits.cpu_millis.map(|millis| (millis * PERIOD_US / 1000).max(QUOTA_US_MIN));
+    let bytes = limits.memory_mb.map(|mb| mb.saturating_mul(1 << 20).to_string());
+    let quota = limits.cpu_millis.map(|millis| (millis.saturating_mul(PERIOD_US) / 1000).max(QUOTA_US_MIN));
     let pids = limits.pids.map(|pids| ("pids.max", pids.to_string()));
     let mut files = Vec::new();
     match version {
@@ -255,4 +255,102 @@ pub fn had_oom(groups: &[PathBuf]) -> bool {
         let text = fs::read_to_string(file).unwrap_or_default();
         text.lines().filter_map(|line| line.strip_prefix("oom_kill ")).any(|count| count.trim() != "0")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory that looks like the kernel's, with these files.
+    struct Fake(PathBuf);
+
+    impl Fake {
+        fn new(name: &str, files: &[(&str, &str)]) -> Fake {
+            let root = std::env::temp_dir().join(format!("uptimemesh-groups-{name}-{}", std::process::id()));
+            for (file, text) in files {
+                fs::create_dir_all(root.join(file).parent().expect("a directory")).expect("it is created");
+                fs::write(root.join(file), text).expect("it is written");
+            }
+            fs::create_dir_all(&root).expect("it is created");
+            Fake(root)
+        }
+
+        fn read(&self, file: &str) -> String {
+            fs::read_to_string(self.0.join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn version_two_is_used_where_it_has_all_controllers() {
+        let all = "cpuset cpu io memory pids\n";
+        let files = [("cgroup.controllers", all), ("uptimemesh/cgroup.subtree_control", "cpu memory pids\n")];
+        let fake = Fake::new("two", &files);
+        // The kernel answers a write with the list; a file keeps what was written, so it is read before.
+        assert!(has_all(&fake.0.join("uptimemesh/cgroup.subtree_control")));
+        for (name, controllers) in [("some", "cpu memory\n"), ("alike", "cpuset memory_old pids\n"), ("none", "")] {
+            let fake = Fake::new(name, &[("cgroup.controllers", controllers)]);
+            assert_eq!(Cgroups::probe(&fake.0, "t".to_string()).name(), "none", "{controllers}");
+        }
+        assert!(!prepare_two(&fake.0), "what was not enabled does not count");
+        assert_eq!(fake.read("cgroup.subtree_control"), "+pids", "each controller by a write of its own");
+    }
+
+    #[test]
+    fn version_one_is_used_where_all_hierarchies_are_there() {
+        let procs = ["memory", "cpu", "pids", "freezer"].map(|name| format!("{name}/cgroup.procs"));
+        let files: Vec<(&str, &str)> = procs.iter().map(|file| (file.as_str(), "")).collect();
+        let fake = Fake::new("one-part", &files[1..]);
+        assert_eq!(Cgroups::probe(&fake.0, "t".to_string()).name(), "none");
+        let fake = Fake::new("one", &files);
+        let groups = Cgroups::probe(&fake.0, "t".to_string());
+        assert_eq!(groups.name(), "v1");
+        let id = RunId::random();
+        let made = groups.create(&id, &Limits::default()).expect("groups are created");
+        assert_eq!(made.len(), 4);
+        fs::create_dir(fake.0.join("cpu/uptimemesh/0123456789ab-u")).expect("another's");
+        assert_eq!(groups.runs(), [id], "only those of the same directory of runs");
+        join(&made).expect("they are joined");
+        assert_eq!(fs::read_to_string(made[3].join("cgroup.procs")).ok().as_deref(), Some("0"));
+    }
+
+    #[test]
+    fn limits_are_written_as_each_version_has_them() {
+        let limits = Limits { cpu_millis: Some(1500), memory_mb: Some(64), pids: Some(20) };
+        let two =
+            [("memory.max", "67108864"), ("memory.swap.max", "0"), ("cpu.max", "150000 100000"), ("pids.max", "20")];
+        let one = [
+            ("memory.limit_in_bytes", "67108864"),
+            ("memory.memsw.limit_in_bytes", "67108864"),
+            ("cpu.cfs_period_us", "100000"),
+            ("cpu.cfs_quota_us", "150000"),
+            ("pids.max", "20"),
+        ];
+        let of = |version| files_of(version, &limits);
+        assert_eq!(of(Version::Two), two.map(|(file, value)| (file, value.to_string())));
+        assert_eq!(of(Version::One), one.map(|(file, value)| (file, value.to_string())));
+        assert_eq!(files_of(Version::Two, &Limits::default()), []);
+        let little = Limits { cpu_millis: Some(1), ..Limits::default() };
+        assert_eq!(files_of(Version::Two, &little), [("cpu.max", "1000 100000".to_string())]);
+        let much = Limits { memory_mb: Some(u64::MAX), cpu_millis: Some(u64::MAX), pids: None };
+        assert_eq!(files_of(Version::Two, &much).len(), 3, "no overflow");
+    }
+
+    #[test]
+    fn an_end_for_want_of_memory_is_read_in_both_versions() {
+        for (name, file, text, had) in [
+            ("oom-two", "memory.events", "oom 1\noom_kill 1\noom_group_kill 0\n", true),
+            ("oom-two-none", "memory.events", "oom 3\noom_kill 0\n", false),
+            ("oom-one", "memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n", true),
+            ("oom-one-none", "memory.oom_control", "oom_kill_disable 0\noom_kill 0\n", false),
+        ] {
+            let fake = Fake::new(name, &[(file, text)]);
+            assert_eq!(had_oom(&[fake.0.join("no-such-group"), fake.0.clone()]), had, "{text}");
+        }
+    }
 }

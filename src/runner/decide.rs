@@ -46,6 +46,8 @@ pub struct Wanted {
 pub enum Action {
     /// Start a run.
     Start {
+        /// Its place among the runs of the replica.
+        sequence: u64,
         /// Number of starts of this digest before it.
         restarts: u64,
         /// Failures in a row before it.
@@ -85,7 +87,7 @@ pub fn decide(wanted: Option<&Wanted>, runs: &[SeenRun], verdict: &Verdict, memo
     memory.follow(wanted, runs, now);
     let mut decision = Decision::nothing();
     let kept = kept(wanted, runs);
-    clean(wanted, runs, kept, memory, &mut decision);
+    clean(wanted, runs, memory, &mut decision);
     for run in runs.iter().filter(|run| is_alive(run) && Some(&run.spec.id) != kept.map(|k| &k.spec.id)) {
         stop(run, wanted, StopCause::Unwanted, memory, now, &mut decision);
     }
@@ -124,9 +126,9 @@ fn is_over(run: &SeenRun, memory: &Memory) -> bool {
 }
 
 /// Ends what lost runs have left, and removes what is over. The newest run that is over stays as the memory of its end,
-/// while the replica is wanted and no newer run is there.
-fn clean(wanted: Option<&Wanted>, runs: &[SeenRun], kept: Option<&SeenRun>, memory: &Memory, decision: &mut Decision) {
-    let newest = newest_over(runs).filter(|_| wanted.is_some() && kept.is_none());
+/// while the replica is wanted.
+fn clean(wanted: Option<&Wanted>, runs: &[SeenRun], memory: &Memory, decision: &mut Decision) {
+    let newest = newest_over(runs).filter(|_| wanted.is_some());
     for run in runs.iter().filter(|run| !is_alive(run)) {
         let id = run.spec.id.clone();
         if !is_over(run, memory) {
@@ -137,14 +139,9 @@ fn clean(wanted: Option<&Wanted>, runs: &[SeenRun], kept: Option<&SeenRun>, memo
     }
 }
 
-/// The run that ended last.
+/// The last run that is not alive.
 fn newest_over(runs: &[SeenRun]) -> Option<&SeenRun> {
-    let ended_at = |run: &SeenRun| match &run.state {
-        RunState::Ended(exit) => exit.ended_at.0,
-        RunState::Lost => i64::MAX,
-        RunState::Starting | RunState::Running { .. } => i64::MIN,
-    };
-    runs.iter().filter(|run| !is_alive(run)).max_by_key(|run| ended_at(run))
+    runs.iter().filter(|run| !is_alive(run)).max_by_key(|run| run.spec.sequence)
 }
 
 /// Requests the end of a run, once, and again where it does not come.
@@ -194,7 +191,7 @@ fn keep(
         status.state = RunWord::Stopping;
         return status;
     }
-    let since = memory.running_since(&run.spec.id, started_at, now);
+    let since = memory.follow_live(&run.spec.id, started_at, now);
     let min_healthy = since + Duration::from_secs(wanted.workload.min_healthy_s);
     let (state, healthy) = match (&wanted.workload.health, verdict) {
         (None, _) if now.boot >= min_healthy => (RunWord::Healthy, Some(true)),
@@ -244,8 +241,9 @@ fn rest(wanted: &Wanted, runs: &[SeenRun], memory: &mut Memory, now: Now, decisi
         status.message = Some(format!("{why}started again {} s after its end", delay.as_secs()));
         return status;
     }
+    let sequence = runs.iter().map(|run| run.spec.sequence + 1).max().unwrap_or(0);
     let (restarts, streak) = memory.begin();
-    decision.actions.push(Action::Start { restarts, streak });
+    decision.actions.push(Action::Start { sequence, restarts, streak });
     over(wanted, RunWord::Starting, memory)
 }
 

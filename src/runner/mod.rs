@@ -1,15 +1,21 @@
-//! Runs what is assigned to this machine.
+//! Runs what is assigned to this machine: `decide` is the pure part, `rounds` carries its decisions out, `process` is
+//! the driver of plain processes, whose shims outlive this program.
 
 mod cgroup;
 mod changes;
 pub mod decide;
-mod exit;
+pub mod exit;
 pub mod health;
 pub mod held;
-mod kept;
+pub mod kept;
 pub mod ledger;
 mod log_files;
+mod old_logs;
+pub mod policy;
+mod probe;
+mod probes;
 pub mod process;
+mod rounds;
 pub mod run;
 mod run_dir;
 mod shim;
@@ -17,10 +23,26 @@ mod stage;
 #[cfg(test)]
 mod test_cluster;
 mod tree;
+mod wanted;
 
+use crate::crypto;
+use crate::error::{Chain, Doing, Result};
+use crate::model::ids::ReplicaId;
+use crate::model::node_status::ReplicaReport;
+use crate::model::node_work::{Document, WorkVersion};
+use crate::model::workload::Driver;
+use crate::sys::owner;
+use crate::thread::{Watch, on_news, spawn};
+use probes::Probes;
+use process::{ProcessConfig, Processes};
+use rounds::Rounds;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Runs one of the program's internal modes if the arguments are `run-shim DIR` or `run-stage DIR`. They work before
 /// anything else of the program does: one shim lives beside every run.
@@ -30,5 +52,108 @@ pub fn internal_mode(line: &[OsString]) -> Option<ExitCode> {
         shim::MODE => Some(shim::run(Path::new(dir))),
         stage::MODE => Some(stage::run(Path::new(dir))),
         _ => None,
+    }
+}
+
+/// Places of a runner.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunnerConfig {
+    /// Directory of the runs.
+    pub runs_dir: PathBuf,
+    /// Directory of the logs.
+    pub logs_dir: PathBuf,
+    /// File of the machine's policy.
+    pub policy: PathBuf,
+    /// The program whose internal modes are used.
+    pub program: PathBuf,
+}
+
+/// Reports on all replicas.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Reports {
+    /// This start of the runner.
+    pub run: String,
+    /// State of the work that it acts on; `None` before it has any.
+    pub held: Option<WorkVersion>,
+    /// The last report on each replica.
+    pub replicas: BTreeMap<ReplicaId, ReplicaReport>,
+}
+
+/// A working runner. What it runs outlives it.
+pub struct Runner {
+    document: Watch<Option<Arc<Document>>>,
+    reports: Watch<Arc<Reports>>,
+    news: Watch<()>,
+    abilities: Value,
+}
+
+impl Runner {
+    /// Starts a runner. It does nothing before it has work.
+    ///
+    /// # Errors
+    /// Fails if another runner works in the directory of runs, or it cannot be used.
+    pub fn start(config: RunnerConfig) -> Result<Runner> {
+        const DOING: &str = "start the runner";
+        let driver = ProcessConfig {
+            runs_dir: config.runs_dir.clone(),
+            logs_dir: config.logs_dir.clone(),
+            program: config.program.clone(),
+        };
+        let processes = Arc::new(Processes::open(driver)?);
+        let rights = if owner::user() == 0 { "root" } else { "user" };
+        let abilities = json!({ "drivers": [Driver::Process], "limits": processes.limits(), "rights": rights });
+        let (document, news) = (Watch::new(None), Watch::new(()));
+        let reports = Watch::new(Arc::new(Reports { run: crypto::random_hex(8), ..Reports::default() }));
+        let probes = Probes::new(news.clone());
+        let mut rounds = Rounds::new(config, Arc::clone(&processes), probes, document.clone(), reports.clone());
+        on_news("runner", news.clone(), RETRY, move || rounds.turn()).doing(DOING)?;
+        let changed = news.clone();
+        spawn("runner-watch", None, move || watch(&processes, &changed)).doing(DOING)?;
+        Ok(Runner { document, reports, news, abilities })
+    }
+
+    /// Takes the node's work.
+    pub fn take(&self, document: &Document) {
+        self.document.set(Some(Arc::new(document.clone())));
+        self.news.set(());
+    }
+
+    /// Reports on the replicas, as they change.
+    pub fn reports(&self) -> Watch<Arc<Reports>> {
+        self.reports.clone()
+    }
+
+    /// Abilities of this node, as it reports them.
+    pub fn abilities(&self) -> &Value {
+        &self.abilities
+    }
+
+    /// Ends the runner's threads. The replicas go on.
+    pub fn stop(&self) {
+        self.news.close();
+        self.reports.close();
+    }
+}
+
+/// Longest sleep without a change, after which the end of the runner is seen.
+const WATCH: Duration = Duration::from_secs(5);
+/// Wait after a fault.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Wakes the runner when a run changes.
+fn watch(processes: &Processes, news: &Watch<()>) {
+    while !news.is_closed() {
+        match processes.wait_for_change(WATCH) {
+            Ok(true) => news.set(()),
+            Ok(false) => {}
+            Err(e) => {
+                log::error!(
+                    target: "runner", event = "runner.watch_failed", error:% = Chain(&e);
+                    "Changes of runs are not seen at once; the runner looks at them in turns"
+                );
+                news.wait(u64::MAX, RETRY);
+                news.set(());
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use super::run_dir::{Handed, Order, Prepared, RunDir};
 use super::{shim, tree};
 use crate::clock;
 use crate::crypto;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::model::ids::ReplicaId;
 use crate::sys::run::{self, Apart};
@@ -76,7 +76,7 @@ impl Processes {
             shims: Mutex::default(),
             _lock: held,
         };
-        processes.sweep()?;
+        processes.sweep(&processes.dirs()?);
         Ok(processes)
     }
 
@@ -110,23 +110,23 @@ impl Processes {
         Ok((runs, others))
     }
 
-    fn sweep(&self) -> Result<()> {
-        let (runs, others) = self.dirs()?;
-        for dir in others {
-            fs::remove_dir_all(dir).doing("remove the rest of a run")?;
-        }
-        for id in &runs {
+    /// Watches what is a run, and removes the rest. What cannot be removed keeps no run from its driver.
+    fn sweep(&self, (runs, others): &(Vec<RunId>, Vec<PathBuf>)) {
+        let swept = others.iter().map(|dir| fs::remove_dir_all(dir).doing("remove the rest of a run"));
+        let known = runs.iter().map(|id| {
             let dir = self.dir(id);
-            let is_run = dir.prepared().is_some() && (dir.is_held() || dir.has_begun());
-            match is_run {
-                true => self.changes.watch(dir.path())?,
-                false => self.discard(id)?,
+            match dir.prepared().is_some() && (dir.is_held() || dir.has_begun()) {
+                true => self.changes.watch(dir.path()),
+                false => self.discard(id),
             }
+        });
+        let of_nothing = self.cgroups.runs().into_iter().filter(|id| !runs.contains(id)).map(|id| self.discard(&id));
+        for why in swept.chain(known).chain(of_nothing).filter_map(Result::err) {
+            log::warn!(
+                target: "runner", event = "runner.sweep_failed", error:% = Chain(&why);
+                "Could not take over or remove a run of an earlier runner"
+            );
         }
-        for id in self.cgroups.runs().iter().filter(|id| !runs.contains(id)) {
-            self.discard(id)?;
-        }
-        Ok(())
     }
 
     /// Every run on this machine.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Version of the files of a run. A shim is as old as its run: files of the previous version stay readable.
+/// Version of the files of a run. A keeper is as old as its run: files of the previous version stay readable.
 pub const VERSION: u32 = 1;
 
 /// Random name of a run, 12 hexadecimal digits.
@@ -83,6 +83,9 @@ pub struct RunSpec {
     /// Way of stopping it, once its service is gone.
     #[serde(default)]
     pub stop: StopSpec,
+    /// Place among the runs of the replica: later ones have greater numbers.
+    #[serde(default)]
+    pub sequence: u64,
     /// Starts of the replica before it, with the same digest.
     #[serde(default)]
     pub restarts: u64,
@@ -132,7 +135,7 @@ impl Default for LogBounds {
     }
 }
 
-/// Request that led to the end of a run.
+/// Way in which the end of a run was requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Asked {
@@ -151,7 +154,7 @@ pub struct Exit {
     pub signal: Option<i32>,
     /// True if the kernel killed it, or a process that it started, for want of memory within its limit.
     pub oom: bool,
-    /// Request that led to the end, if there was one.
+    /// Request that led to the end, if one did.
     pub asked: Option<Asked>,
     /// Time of the start.
     pub started_at: Timestamp,
@@ -159,14 +162,14 @@ pub struct Exit {
     pub ended_at: Timestamp,
     /// Number of log lines that the disk did not take.
     pub lines_lost: u64,
-    /// Reason why it did not start: `cannot start: ..`.
+    /// Why it did not start, as a sentence: `cannot start: ..`.
     pub failure: Option<String>,
 }
 
 /// State of a run on this machine.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RunState {
-    /// Its shim lives; its program is not there yet.
+    /// Its keeper lives; its program is not there yet.
     Starting,
     /// Its program runs.
     Running {
@@ -177,7 +180,7 @@ pub enum RunState {
     },
     /// Its program has ended, with all that it started.
     Ended(Exit),
-    /// Its shim is gone and left no exit.
+    /// Its keeper is gone and left no exit.
     Lost,
 }
 

@@ -7,7 +7,7 @@ use super::{cgroup, tree};
 use crate::error::{Chain, Doing, Error, Result};
 use crate::files;
 use crate::sys::accounts::Account;
-use crate::sys::run;
+use crate::sys::{host, run};
 use rustix::fs::Mode;
 use rustix::process::{Signal, set_parent_process_death_signal, setsid, umask};
 use rustix::thread::set_no_new_privs;
@@ -44,6 +44,7 @@ fn become_program(dir: &RunDir) -> Result<std::convert::Infallible> {
     setsid().map_err(std::io::Error::from).doing(DOING)?;
     // The runner's own protection is not the program's. Without root it may be as it is.
     let _ = fs::write("/proc/self/oom_score_adj", "0");
+    host::usual_descriptors();
     umask(Mode::WGRP | Mode::WOTH);
     let account = match &spec.user {
         Some(user) => Account::find(user).ok_or_else(|| {

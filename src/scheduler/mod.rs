@@ -27,7 +27,7 @@ use crate::model::events::catalogue::{SCHEDULER_BRAKE_OFF, SCHEDULER_BRAKE_ON, S
 use crate::model::ids::ServiceId;
 use crate::model::leases::LeaseState;
 use crate::store::{Read, Store, Write, events};
-use crate::thread::lock;
+use crate::thread::{aside, lock};
 use brake::{Brake, Change};
 use plan::Plan;
 use rhythm::Rhythm;
@@ -113,7 +113,7 @@ impl Lane {
         let mine = turn.0;
         turn.0 += 1;
         while turn.1 != mine {
-            turn = self.next.wait(turn).unwrap_or_else(PoisonError::into_inner);
+            turn = aside(|| self.next.wait(turn)).unwrap_or_else(PoisonError::into_inner);
         }
         LaneTurn(self)
     }
@@ -433,8 +433,10 @@ pub struct Status {
 pub struct ServiceHealth {
     /// Its plan, not applied.
     pub plan: Plan,
-    /// Healthy replicas.
+    /// Healthy replicas, and records that nothing speaks against.
     pub running: usize,
+    /// Replicas that their nodes have not reported as well yet.
+    pub pending: usize,
     /// Replicas that are unhealthy, or on an unhealthy node.
     pub failing: usize,
     /// Replicas that do not run the newest generation yet.
@@ -448,17 +450,15 @@ impl Scheduler {
         let view = &seen.view;
         let of = |(i, service): (usize, &view::ServiceView)| {
             let keeps = |node: Option<view::NodeIndex>| node.is_some_and(|i| view.nodes[i as usize].may_keep());
-            let failing = service
-                .replicas
-                .iter()
-                .filter(|r| view.sickness(&service.policy, r).is_some() || !keeps(r.node))
-                .count();
-            let newest = |r: &&view::ReplicaView| r.facts.applied_generation == Some(service.generation.into());
-            let outdated = service.replicas.len() - service.replicas.iter().filter(newest).count();
+            let fails = |r: &&view::ReplicaView| view.sickness(&service.policy, r).is_some() || !keeps(r.node);
+            let failing = service.replicas.iter().filter(fails).count();
+            let waits = |r: &&view::ReplicaView| r.unavailable_since.is_some() && !fails(r);
+            let pending = service.replicas.iter().filter(waits).count();
             ServiceHealth {
-                running: service.replicas.len() - failing,
+                running: service.replicas.len() - failing - pending,
+                pending,
                 failing,
-                outdated,
+                outdated: service.replicas.iter().filter(|r| r.is_outdated(service.generation)).count(),
                 plan: seen.plan_of(i).clone(),
             }
         };

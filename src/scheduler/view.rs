@@ -321,6 +321,15 @@ impl NodeView {
     }
 }
 
+impl ReplicaView {
+    /// True if it is not known to run this generation, the newest; one that was just placed has no earlier one.
+    pub fn is_outdated(&self, generation: i64) -> bool {
+        let says = |value: &Option<Value>| value.as_ref().and_then(Value::as_i64) == Some(generation);
+        let is_fresh = self.is_run && self.facts.applied_generation.is_none() && self.facts.update_state.is_none();
+        !(says(&self.facts.applied_generation) || (is_fresh && says(&self.facts.desired_generation)))
+    }
+}
+
 impl ServiceView {
     /// The pin of a replica, if it has one.
     pub fn pin(&self, replica_id: &ReplicaId) -> Option<&specs::Pinned> {

@@ -5,7 +5,7 @@ use super::row::{Json, json};
 use super::{Read, Write};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::ids::ServiceId;
+use crate::model::ids::{ReplicaId, ServiceId};
 use crate::model::services::{NewService, Revision, Service};
 use crate::model::{Object, Page, Paging};
 use rusqlite::{Row, named_params};
@@ -75,6 +75,11 @@ pub fn by_id(read: &Read, id: &ServiceId) -> Result<Option<Service>> {
     read.row(query!("services", "by_id"), named_params! { ":id": id }, service)
 }
 
+/// The ids of all replicas of a service.
+pub fn replica_ids(read: &Read, id: &ServiceId) -> Result<Vec<ReplicaId>> {
+    read.rows(query!("services", "replica_ids"), named_params! { ":id": id }, |r| r.get(0))
+}
+
 /// Number of replicas of a service.
 pub fn replicas_of(read: &Read, id: &ServiceId) -> Result<u64> {
     read.count(query!("services", "replicas_of"), named_params! { ":id": id })
@@ -96,7 +101,7 @@ pub fn update(write: &Write, service: &Service) -> Result<()> {
     let moment = |key: &str| service.spec.get(key).and_then(|v| v.as_str()).and_then(Timestamp::parse);
     let row = named_params! {
         ":id": service.id, ":description": service.description, ":spec": json(&service.own_spec())?,
-        ":generation": service.generation,
+        ":generation": service.generation, ":records_only": service.records_only,
         ":rollout_requested_at": moment("rollout_requested_at"),
         ":rollback_requested_at": moment("rollback_requested_at"), ":now": write.now,
     };

@@ -8,19 +8,22 @@ use crate::clock;
 use crate::error::{Doing, Error, Result};
 use crate::logger;
 use crate::model::ids::NodeId;
-use crate::thread::{lock, spawn};
+use crate::thread::{aside, lock, spawn};
 use rusqlite::Connection;
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Writes that may be queued; more wait in their own threads, so none is lost.
 const QUEUE: usize = 1024;
 /// Maximum writes per commit: enough that the flush no longer dominates, few enough that the first is answered soon.
 const GROUP: usize = 256;
+/// Time after which a caller steps aside while it waits for its commit: a disk that stalls must not hold up readers.
+const USUAL_TIME: Duration = Duration::from_millis(25);
 
 /// A write on its way through the writer thread.
 trait Job: Send {
@@ -76,7 +79,11 @@ struct Pending<T> {
 
 impl<T> Pending<T> {
     fn wait(self) -> Result<T> {
-        self.done.recv().map_err(|_| closed())?;
+        let done = match self.done.recv_timeout(USUAL_TIME) {
+            Err(RecvTimeoutError::Timeout) => aside(|| self.done.recv()).ok(),
+            done => done.ok(),
+        };
+        done.ok_or_else(closed)?;
         lock(&self.answer).take().ok_or_else(closed)?
     }
 }

@@ -30,6 +30,11 @@ impl Account {
         Some(of_number(uid, &passwd(), &group()))
     }
 
+    /// Number of the user's primary group.
+    pub fn gid(&self) -> u32 {
+        self.groups.first().map_or(self.uid, |gid| gid.as_raw())
+    }
+
     /// Becomes this user, for good and for this thread, which must be the only one. Of root's rights nothing is left.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub const DISK_TIME: Duration = Duration::from_secs(2);
 
 /// Backlog of a listener. With std's 128 a burst of clients would lose a second each until they retry.
 const NEWCOMERS_MAX: i32 = 1024;
+/// Number of files that a process may open where nothing else is said.
+const DESCRIPTORS: u64 = 1024;
 
 /// Raises the backlog of a listener above std's, if the kernel allows it.
 pub fn raise_backlog(listener: &TcpListener) {
@@ -28,6 +30,15 @@ pub fn raise_descriptors() {
     let now = getrlimit(Resource::Nofile);
     // On failure the limit stays, and the server takes fewer connections.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: now.maximum, ..now });
+}
+
+/// Lowers the number of files that this process may open to what programs expect, of which some look at each. They may
+/// raise it again.
+pub fn usual_descriptors() {
+    let now = getrlimit(Resource::Nofile);
+    let usual = now.maximum.map_or(DESCRIPTORS, |maximum| maximum.min(DESCRIPTORS));
+    // On failure the limit stays, as it was for the starter of this process.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(usual), ..now });
 }
 
 /// The machine's name; `None` if it is not a valid id.

@@ -2,7 +2,7 @@
 //! that replaces this process.
 
 use crate::clock;
-use crate::error::{Doing, Error, Result};
+use crate::error::{Chain, Doing, Error, Result};
 use crate::thread::spawn;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeMap;
@@ -35,11 +35,55 @@ pub fn output(program: &str, args: &[&str], at_most: Duration) -> Result<String>
 /// The same with `input` on the program's standard input, where other users cannot see a secret. The program need not
 /// read all of it.
 pub fn with_input(program: &str, args: &[&str], input: &[u8], at_most: Duration) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(args);
+    let (bytes, status) = bounded(command, program, input, at_most)?;
+    match status.success() {
+        true => String::from_utf8(bytes).doing(DOING),
+        false => Err(Error::fault(DOING, format!("{program} ended with {status}"))),
+    }
+}
+
+/// Surroundings of a program that checks something on behalf of another one.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Like {
+    /// Environment variables beside `PATH`.
+    pub environment: BTreeMap<String, String>,
+    /// Working directory; `/` by default.
+    pub working_dir: Option<String>,
+    /// Numbers of the user and the group that it runs as; those of this process by default.
+    pub user: Option<(u32, u32)>,
+}
+
+/// Runs a program to its end within `at_most`. The error says why it did not end with status 0.
+pub fn check(line: &[String], like: &Like, at_most: Duration) -> std::result::Result<(), String> {
+    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    let Some((program, args)) = line.split_first() else { return Err("there is no program".to_string()) };
+    let mut command = Command::new(program);
+    command.args(args).env_clear().env("PATH", PATH).envs(&like.environment);
+    command.current_dir(like.working_dir.as_deref().unwrap_or("/"));
+    if let Some((uid, gid)) = like.user {
+        // The standard library gives up root's other groups with it.
+        command.uid(uid).gid(gid);
+    }
+    match bounded(command, program, &[], at_most) {
+        Ok((_, status)) if status.success() => Ok(()),
+        Ok((_, status)) => Err(format!("{program} ended with {status}")),
+        Err(e) => Err(Chain(&e).to_string()),
+    }
+}
+
+/// Runs a program with its input to its end within `at_most`, and returns its output and its status.
+fn bounded(
+    mut command: Command,
+    program: &str,
+    input: &[u8],
+    at_most: Duration,
+) -> Result<(Vec<u8>, std::process::ExitStatus)> {
     let end = clock::tick() + at_most;
     let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
-    let mut command = Command::new(program);
     // Its own process group, so that the processes it has started are stopped with it.
-    command.args(args).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
     let mut child = command.spawn().doing(DOING)?;
     let written = talk(&mut child, input).and_then(|output| {
         match output.recv_timeout(end.saturating_duration_since(clock::tick())) {
@@ -56,11 +100,7 @@ pub fn with_input(program: &str, args: &[&str], input: &[u8], at_most: Duration)
             wait(&mut child, end).doing(DOING)?.map(|status| (bytes, status)).ok_or_else(|| late(program, at_most))
         }
     });
-    let (bytes, status) = ended.inspect_err(|_| stop(child))?;
-    match status.success() {
-        true => String::from_utf8(bytes).doing(DOING),
-        false => Err(Error::fault(DOING, format!("{program} ended with {status}"))),
-    }
+    ended.inspect_err(|_| stop(child))
 }
 
 fn late(program: &str, at_most: Duration) -> Error {

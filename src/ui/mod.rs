@@ -20,6 +20,7 @@ mod markdown;
 mod mesh;
 mod node_room;
 pub mod node_runs;
+mod node_work;
 pub mod nodes;
 pub mod overview;
 mod parts;

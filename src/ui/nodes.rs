@@ -188,6 +188,7 @@ pub(super) fn page_of(at: &At, status: u16, above: &Html, typed: Option<&str>) -
         "node",
         &Html::concat(vec![
             node_runs::section(at, &node.id),
+            super::node_work::notices(at, &node.id)?,
             Html::concat(warnings.iter().map(|w| notice("bad", w)).collect()),
             drain(&node, placed.total),
             lease_strip::strip(at.control, &node, lease)?,

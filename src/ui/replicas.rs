@@ -2,6 +2,7 @@
 
 use super::actions::{Action, Actions, Button, no_fields, sentences};
 use super::{At, ROWS_MAX, field, parts, run};
+use crate::clock::Timestamp;
 use crate::control::versions::Condition;
 use crate::control::work::{endpoints, replicas};
 use crate::error::{Error, Result};
@@ -11,7 +12,8 @@ use crate::html::{Html, page};
 use crate::json;
 use crate::model::ids::{Id, NodeId, ServiceId};
 use crate::model::leases::LeaseState;
-use crate::model::replicas::{Facts, ListedReplica};
+use crate::model::replica_words;
+use crate::model::replicas::{Facts, ListedReplica, Replica};
 use crate::model::users::Role::{Operator, Viewer};
 use crate::model::{Object, Paging};
 use serde_json::Value;
@@ -51,6 +53,12 @@ fn state_of(status: &Object, desired: &str) -> Html {
     })
 }
 
+/// Time since which a replica has its state, by its node's report.
+fn since(status: &Object) -> Option<Timestamp> {
+    let since = status.get(replica_words::STATE_SINCE).or(status.get(replica_words::UNAVAILABLE_SINCE))?;
+    Timestamp::parse(since.as_str()?)
+}
+
 fn object(status: &serde_json::value::RawValue) -> Object {
     json::kept_object(status.get())
 }
@@ -61,7 +69,7 @@ pub(super) fn row_on_node(replica: &ListedReplica) -> Vec<Html> {
         parts::replica(&replica.id),
         parts::service(&replica.service_id),
         state_of(&object(&replica.status), &replica.desired_state),
-        parts::time(replica.created_at),
+        parts::time(since(&object(&replica.status)).unwrap_or(replica.created_at)),
     ]
 }
 
@@ -78,7 +86,7 @@ pub(super) fn row_of_service(replica: &ListedReplica, newest: i64) -> Vec<Html> 
         parts::replica(&replica.id),
         state_of(&status, &replica.desired_state),
         runs,
-        parts::time(replica.created_at),
+        parts::time(since(&status).unwrap_or(replica.created_at)),
     ]
 }
 
@@ -159,6 +167,37 @@ fn lease_of(at: &At, node_id: &NodeId) -> Html {
     }
 }
 
+/// The node's report on a replica.
+fn reported(at: &At, replica: &Replica) -> Vec<(&'static str, Html)> {
+    let status = &replica.status;
+    let mut facts: Vec<(&str, Html)> =
+        since(status).map(|since| ("State since", parts::time(since))).into_iter().collect();
+    if !replica_words::is_reported(status) {
+        return facts;
+    }
+    let moment = |value: Option<&Value>| value.and_then(Value::as_str).and_then(Timestamp::parse);
+    let text = |key: &str| status.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
+    facts.extend(text("message").map(|said| ("Its node says", parts::text(said))));
+    facts.extend(moment(status.get("started_at")).map(|at| ("Started", parts::time(at))));
+    facts.push(("Restarts", parts::text(&status.get("restarts").map_or("0".to_string(), parts::value))));
+    if let Some(exit) = status.get("exit") {
+        let words = exit.get("words").and_then(Value::as_str).unwrap_or_default();
+        let at = parts::maybe_time(moment(exit.get("at")));
+        facts.push(("Last end", Html::concat(vec![parts::text(&format!("{words}, ")), at])));
+    }
+    let ports = status.get("ports").and_then(Value::as_array).into_iter().flatten();
+    let ports: Vec<String> = ports.filter_map(|port| port.get("port")).map(parts::value).collect();
+    if !ports.is_empty() {
+        facts.push(("Ports", parts::text(&ports.join(", "))));
+    }
+    facts.extend(status.get("pid").map(|pid| ("Process", parts::text(&parts::value(pid)))));
+    if let Some(usage) = at.control.reports.usage(&replica.node_id).get(&replica.id) {
+        let text = format!("{} thousandths of a core, {}", usage.cpu_millis, parts::size(usage.memory_bytes as f64));
+        facts.push(("Uses", parts::text(&text)));
+    }
+    facts
+}
+
 fn show(at: &At) -> Reply {
     let replica = replicas::show(at.control, &at.id(0, "Replica")?)?.object;
     let mut facts = vec![
@@ -167,6 +206,7 @@ fn show(at: &At) -> Reply {
         ("Service", parts::service(&replica.service_id)),
         ("Node", Html::concat(vec![parts::node(&replica.node_id), parts::text(" "), lease_of(at, &replica.node_id)])),
     ];
+    facts.extend(reported(at, &replica));
     match &replica.placement {
         Some(why) => {
             facts.push(("Why there", parts::text(&format!("{}: {}", why.action.as_str(), why.reason))));

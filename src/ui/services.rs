@@ -14,6 +14,7 @@ use crate::html::{Html, page};
 use crate::model::Paging;
 use crate::model::services::{Revision, Service};
 use crate::model::users::Role::{Operator, Viewer};
+use crate::model::workload::Driver;
 use crate::scheduler;
 use crate::scheduler::ServiceHealth;
 use tiny_http::Method::{Get, Post};
@@ -49,6 +50,7 @@ const DONE: &[(&str, &str)] = &[
     ("create", "Service created. The scheduler places its replicas once nothing has changed for a few seconds."),
     ("save", "Spec saved as a new generation."),
     ("rollout", "Rollout started. Every replica is restarted."),
+    ("run", "Nodes may run this service."),
     ("rollback", "Earlier spec restored as a new generation."),
     ("delete", "Service deleted."),
 ];
@@ -75,8 +77,10 @@ pub(super) fn nothing_yet(at: &At) -> Html {
 pub(super) fn state_of(health: &ServiceHealth) -> Html {
     parts::state(if health.failing > 0 {
         "failing"
-    } else if health.running < health.plan.desired_replicas {
+    } else if health.running + health.pending < health.plan.desired_replicas {
         "short"
+    } else if health.pending > 0 {
+        "pending"
     } else if health.outdated > 0 {
         "updating"
     } else {
@@ -86,8 +90,9 @@ pub(super) fn state_of(health: &ServiceHealth) -> Html {
 
 /// Numbers of running and desired replicas.
 pub(super) fn figures(health: &ServiceHealth) -> Html {
-    let failing = if health.failing > 0 { format!(", {} failing", health.failing) } else { String::new() };
-    parts::text(&format!("{} of {}{failing}", health.running, health.plan.desired_replicas))
+    let part = |count: usize, word: &str| if count > 0 { format!(", {count} {word}") } else { String::new() };
+    let others = part(health.pending, "pending") + &part(health.failing, "failing");
+    parts::text(&format!("{} of {}{others}", health.running, health.plan.desired_replicas))
 }
 
 fn list(at: &At) -> Reply {
@@ -157,11 +162,16 @@ fn show(at: &At) -> Reply {
         ("Replicas", health.map_or_else(Html::empty, figures)),
         ("Generation", parts::text(&service.generation.to_string())),
         ("Id", parts::text(service.id.as_str())),
+        ("Driver", parts::text(driver(&service))),
         ("Description", parts::text(service.description.as_deref().unwrap_or("none"))),
         ("Made", parts::time(service.created_at)),
         ("Changed", parts::time(service.updated_at)),
     ];
     let mut warnings = lookalikes::of_service(at.control, &service.id, &service.name);
+    if service.is_held_back() {
+        let why = "No node runs this service: it is older than the nodes' ability to run replicas.";
+        warnings.push(why.to_string());
+    }
     warnings.extend(health.into_iter().flat_map(|h| h.plan.warnings.iter().cloned()));
     let warnings = warnings.iter().map(|w| notice("bad", w)).collect();
     let follows = parts::live(
@@ -178,13 +188,21 @@ fn show(at: &At) -> Reply {
     if at.may(Operator) {
         actions.push(parts::button(&format!("{path}/spec"), "Edit spec", ""));
     }
-    actions.push(ACTIONS.buttons(at, &path, |_| true));
+    actions.push(ACTIONS.buttons(at, &path, |action| action.word != "run" || service.is_held_back()));
     let body = Html::concat(vec![
         page!("head.html", title = &service.name, actions = &Html::concat(actions), notice = &at.notice(DONE)),
         follows,
         parts::section("Spec", &parts::code(&parts::pretty(&service.spec))),
     ]);
     at.page(PLACE, &service.name, &body)
+}
+
+/// The driver of a service, in words.
+fn driver(service: &Service) -> &'static str {
+    match service.driver() {
+        Driver::None => "none: its replicas are records",
+        driver => driver.as_str(),
+    }
 }
 
 /// Progress of a rollout.
@@ -337,6 +355,20 @@ const ACTIONS: Actions = Actions {
         Ok((service.name, parts::path("services", &service.id)))
     },
     rows: &[
+        Action {
+            word: "run",
+            label: "Let nodes run it",
+            button: Button::Asks,
+            effects: |at| {
+                Ok(vec![
+                    "Nodes that can run its replicas start them.".to_string(),
+                    format!("{} there now.", are(placed(at)?)),
+                ])
+            },
+            fields: no_fields,
+            handler: |at| services::run(at.control, at.id(0, "Service")?, Condition::default(), at.by()).map(drop),
+            leads_to: None,
+        },
         Action {
             word: "rollout",
             label: "Roll out",

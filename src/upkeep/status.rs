@@ -51,6 +51,7 @@ pub fn read(app: &App) -> Result<ClusterStatus> {
         service_id: s.plan.service_id.clone(),
         desired: s.plan.desired_replicas,
         running: s.running,
+        pending: s.pending,
         failing: s.failing,
         outdated: s.outdated,
     };
@@ -193,10 +194,10 @@ fn of_leases(control: &Control, nodes: &[ListedNode], lines: &mut Vec<Attention>
 
 fn of_services(services: &[Service], states: &[ServiceHealth], now: Timestamp, lines: &mut Vec<Attention>) {
     let troubled: Vec<&ServiceHealth> =
-        states.iter().filter(|s| s.failing > 0 || s.running < s.plan.desired_replicas).collect();
+        states.iter().filter(|s| s.failing > 0 || s.running + s.pending < s.plan.desired_replicas).collect();
     for state in troubled.iter().take(LINES_MAX) {
         let id = &state.plan.service_id;
-        let placed = state.running + state.failing;
+        let placed = state.running + state.pending + state.failing;
         let detail = format!("{placed} of {} placed, {} failing", state.plan.desired_replicas, state.failing);
         let (kind, what) = if state.failing > 0 { ("failing", "failing") } else { ("short", "too few") };
         lines.push(line(Subject::Service(id.clone()), kind, what, id.as_str(), detail, None));

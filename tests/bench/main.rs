@@ -13,6 +13,7 @@ mod decision;
 mod fleet;
 mod pages;
 mod parked;
+mod runs;
 mod scheduler;
 mod server;
 mod signed_in;
@@ -73,6 +74,9 @@ fn main() {
     }
     if wanted("fleet") {
         curve::fleet();
+    }
+    if wanted("runs") {
+        runs::runs();
     }
     if wanted("wakeups") {
         wakeups::wakeups();

@@ -4,7 +4,7 @@ function __uptimemesh_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --role --lease-state --label --username --password-file --password --api-token-file --data-dir -o --format --color --api-url --ca-file --context --settings-file --name --mesh-ip --set --remove --timeout --reserve-cpu --reserve-memory --cpu --memory --ttl --for-node --core-ttl --worker-ttl -f --file --to --service --node --snapshot --replica --address --port --primary --secondary --max-moves --setup-code --new-password-file --fingerprint --new-password --app-name --app-env --database-url --server-host --server-port --tls --advertise-addresses --tls-names --tls-cert-file --tls-key-file --trusted-proxies --base-path --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --clock-wait-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-idle-seconds --http-requests-per-second-max --days --category --level --since --limit --output --request-file --version-url --channel --want-version --bin --restart-command --health-url --status-file --health-wait --settle --release-key --ring --ring-wait --ring-label --config --tries --state-dir --rings --wait-seconds --lost-max --out --key-file --expires-days --artifact --as --bytes-max --node-id --identity-dir --join-file --token-file --token --api-endpoint --lease-ttl --update-dir --update-state --lease-token --status-json
+        else if contains -- $word --role --lease-state --label --username --password-file --password --api-token-file --data-dir -o --format --color --api-url --ca-file --context --settings-file --name --mesh-ip --set --remove --timeout --reserve-cpu --reserve-memory --cpu --memory --ttl --for-node --core-ttl --worker-ttl -f --file --to --service --node --snapshot --replica --address --port --primary --secondary --max-moves --setup-code --new-password-file --fingerprint --new-password --app-name --app-env --database-url --server-host --server-port --tls --advertise-addresses --tls-names --tls-cert-file --tls-key-file --trusted-proxies --base-path --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --clock-wait-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-idle-seconds --http-requests-per-second-max --days --category --level --since --limit --output --request-file --version-url --channel --want-version --bin --restart-command --health-url --status-file --health-wait --settle --release-key --ring --ring-wait --ring-label --config --tries --state-dir --rings --wait-seconds --lost-max --out --key-file --expires-days --artifact --as --bytes-max --node-id --identity-dir --join-file --token-file --token --api-endpoint --lease-ttl --update-dir --update-state --runner --runner-policy --lease-token --status-json
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -48,12 +48,13 @@ complete -c uptimemesh -n '__uptimemesh_after ca' -a show -d 'Print the authorit
 complete -c uptimemesh -n '__uptimemesh_after ca' -a nodes -d 'List nodes, and if they trust the newest authority.'
 complete -c uptimemesh -n '__uptimemesh_after ca' -a rotate -d 'Create a new authority; the previous one stays trusted.'
 complete -c uptimemesh -n '__uptimemesh_after ca' -a drop-previous -d 'Stop trusting the previous authority.'
-complete -c uptimemesh -n __uptimemesh_after -a service -d 'list, apply, show, history, rollout, rollback, delete'
+complete -c uptimemesh -n __uptimemesh_after -a service -d 'list, apply, show, history, rollout, run, rollback, delete'
 complete -c uptimemesh -n '__uptimemesh_after service' -a list -d 'List services.'
 complete -c uptimemesh -n '__uptimemesh_after service' -a apply -d 'Create a service from a file, or change it to match.'
 complete -c uptimemesh -n '__uptimemesh_after service' -a show -d 'Print a service.'
 complete -c uptimemesh -n '__uptimemesh_after service' -a history -d 'List the specs of a service, newest first.'
 complete -c uptimemesh -n '__uptimemesh_after service' -a rollout -d 'Restart every replica of a service, a few at a time.'
+complete -c uptimemesh -n '__uptimemesh_after service' -a run -d 'Let nodes run a service that is older than their ability to.'
 complete -c uptimemesh -n '__uptimemesh_after service' -a rollback -d 'Restore an earlier spec, as a new generation.'
 complete -c uptimemesh -n '__uptimemesh_after service' -a delete -d 'Remove a service.'
 complete -c uptimemesh -n __uptimemesh_after -a replica -d 'list, show, move, restart, snapshot, restore, delete'
@@ -615,6 +616,20 @@ complete -c uptimemesh -n '__uptimemesh_in service rollout' -l ca-file -r -F -d 
 complete -c uptimemesh -n '__uptimemesh_in service rollout' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
 complete -c uptimemesh -n '__uptimemesh_in service rollout' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in service rollout' -s h -l help -d 'print this help'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l username -x -d 'user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l password-file -r -F -d 'file with the password; - reads standard input'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l api-token-file -r -F -d 'file with an API token, instead of name and password [UPTIMEMESH_API_TOKEN]'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l data-dir -x -a '(__fish_complete_directories)' -d 'data directory of a server on this machine: who can read it needs no password [DATA_DIR]'
+complete -c uptimemesh -n '__uptimemesh_in service run' -s o -l format -x -d 'table, wide, json, jsonl or name (default: table; in a pipe tab-separated)'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l json -d 'print JSON, as -o json'
+complete -c uptimemesh -n '__uptimemesh_in service run' -s q -l quiet -d 'print ids only of a list, else only errors and new secrets'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l color -x -d 'auto, always or never (default auto: on a terminal without NO_COLOR)'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
+complete -c uptimemesh -n '__uptimemesh_in service run' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
+complete -c uptimemesh -n '__uptimemesh_in service run' -s h -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in service rollback' -l to -x -d 'generation whose spec to restore (default: the previous one)'
 complete -c uptimemesh -n '__uptimemesh_in service rollback' -l username -x -d 'user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]'
 complete -c uptimemesh -n '__uptimemesh_in service rollback' -l password-file -r -F -d 'file with the password; - reads standard input'
@@ -2008,6 +2023,8 @@ complete -c uptimemesh -n '__uptimemesh_in join' -s h -l help -d 'print this hel
 complete -c uptimemesh -n '__uptimemesh_in agent' -l ttl -x -d 'life of a lease, 10 to 300 (default 15); a heartbeat goes out at a third of it'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-dir -x -a '(__fish_complete_directories)' -d 'where updates that the control plane wants are written down (default update, in the data directory)'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-state -r -F -d 'file with the state of the updater (default /var/lib/uptimemesh-update/state.json)'
+complete -c uptimemesh -n '__uptimemesh_in agent' -l runner -x -d 'inside (the agent runs the node\'s replicas) or none (default inside) [UPTIMEMESH_RUNNER]'
+complete -c uptimemesh -n '__uptimemesh_in agent' -l runner-policy -r -F -d 'file that says who replicas may run as (default /etc/uptimemesh/runner.conf) [UPTIMEMESH_RUNNER_POLICY]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-level -x -d 'DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-file -r -F -d 'log file beside stderr [LOG_FILE]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l node-id -x -d 'the node (default: the one that has an identity here, or this machine\'s host name) [UPTIMEMESH_NODE_ID]'

@@ -311,7 +311,7 @@ fn the_status_is_one_screen_of_the_whole_cluster() {
     let status: Value = serde_json::from_str(&run("status --json")).unwrap();
     assert_eq!(
         status["services"],
-        json!([{"service_id": "web", "desired": 2, "running": 0, "failing": 0, "outdated": 0}])
+        json!([{"service_id": "web", "desired": 2, "running": 0, "pending": 0, "failing": 0, "outdated": 0}])
     );
     assert_eq!(status["nodes"], json!({"alive": 0, "stale": 0, "dead": 0, "unknown": 1}));
     run("scheduler reconcile web");

@@ -2,6 +2,7 @@
 
 use crate::node::Node;
 use crate::support::{Answer, Client, Served};
+use crate::ui::Visitor;
 use serde_json::{Value, json};
 
 /// Nodes `n1`, which has a runner, and `n2`, and a service `s` with a replica on each, of which nothing else changes.
@@ -178,4 +179,102 @@ fn every_fault_of_a_report_is_named_and_nothing_of_it_is_written() {
     assert_eq!(report(&one, &client, &held).status, 503, "nothing is written meanwhile");
     assert_eq!(admin.put("/cluster-settings/etcd_status", &json!({"value": "up"})).status, 200);
     assert_eq!(report(&one, &client, &held).json()["taken"], 1, "and the same report is not late then");
+}
+
+#[test]
+fn services_from_before_runners_stay_records_until_someone_lets_them_run() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let (one, _two) = fleet(&admin);
+    let visitor = Visitor::new(&served, "bob", "operator");
+    assert_eq!(admin.get("/services/s").json()["records_only"], false);
+    // As the migration of an older database leaves it.
+    let database = rusqlite::Connection::open(&served.config.database_path).unwrap();
+    let lay = |id: &str| database.execute("UPDATE services SET records_only = 1 WHERE id = ?1", [id]).unwrap();
+    assert_eq!(lay("s"), 1);
+    let patched = |id: &str, status: Value| admin.patch(&format!("/replicas/{id}"), &json!({"status": status})).json();
+    let record = patched("s-1", json!({"healthy": true, "applied_generation": 1}));
+    assert_eq!(record["status"]["healthy"], true, "clients speak for a record");
+    let spec = || {
+        let work = one.call(&client, "GET", "/node/work", b"").json();
+        let document: Value = serde_json::from_str(work["document"].as_str().unwrap()).unwrap();
+        (work["version"].as_u64().unwrap(), document["replicas"][0]["spec"].clone())
+    };
+    let (before, laid_over) = spec();
+    assert_eq!(laid_over, json!({"command": ["/bin/true"], "driver": "none"}));
+    let shown = admin.get("/services/s").json();
+    assert_eq!((&shown["records_only"], &shown["spec"]), (&json!(true), &json!({"command": ["/bin/true"]})));
+    assert!(shown["warnings"][0].as_str().unwrap().contains("uptimemesh service run s"), "{shown}");
+    assert!(visitor.page("/ui/services/s").contains("Let nodes run it"));
+    let run = admin.post("/services/s/run", &json!({})).json();
+    assert_eq!((&run["records_only"], &run["generation"], &run["warnings"]), (&json!(false), &json!(1), &json!([])));
+    assert!(!visitor.page("/ui/services/s").contains("Let nodes run it"));
+    let (after, own) = spec();
+    assert!(after > before && own == json!({"command": ["/bin/true"]}), "its node learns of it: {own}");
+    let waits = status(&admin, "s-1");
+    assert_eq!((&waits["state"], &waits["desired_generation"]), (&json!("pending"), &json!(1)), "{waits}");
+    assert_eq!(status(&admin, "s-2")["state"], Value::Null, "its node runs nothing");
+    // A spec that names its driver says that it is to run, too.
+    assert_eq!(lay("s"), 1);
+    let same = admin.patch("/services/s", &json!({"spec": {"command": ["/bin/false"]}})).json();
+    assert_eq!(same["records_only"], true);
+    let named = admin.patch("/services/s", &json!({"spec": {"command": ["/bin/false"], "driver": "process"}})).json();
+    assert_eq!(named["records_only"], false);
+}
+
+#[test]
+fn pages_and_commands_say_what_the_node_reports() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let (one, _two) = fleet(&admin);
+    let visitor = Visitor::new(&served, "bob", "operator");
+    assert!(visitor.page("/ui/replicas/s-1").contains("pending"), "nobody has reported it");
+    let figures = || admin.get("/cluster/status").json()["services"][0].clone();
+    let counted = |service: &Value| ["running", "pending", "failing"].map(|key| service[key].as_u64().unwrap());
+    assert_eq!(counted(&figures()), [1, 1, 0], "{}", figures());
+    let exit =
+        json!({"signal": 9, "oom": true, "at": "2026-01-02T03:04:05Z", "words": "killed by SIGKILL, out of memory"});
+    let usage = json!({"cpu_millis": 5, "memory_bytes": 4 << 20});
+    let said =
+        json!({"state": "crashloop", "restarts": 6, "exit": exit, "message": "Starts again <soon>.", "usage": usage});
+    let refused = json!({"reason": "its signature is <not> genuine"});
+    let body = json!({"run": "r", "refused": refused, "changes": [{"replica_id": "s-1", "seq": 1, "status": said}]});
+    assert_eq!(report(&one, &client, &body).status, 200);
+    assert_eq!(counted(&figures()), [1, 0, 1]);
+    let page = visitor.page("/ui/replicas/s-1");
+    for part in ["crashloop", "killed by SIGKILL, out of memory", "Restarts", "Starts again &lt;soon&gt;.", "4.0 MiB"] {
+        assert!(page.contains(part), "{part}");
+    }
+    assert!(
+        visitor.page("/ui/nodes/n1").contains("refuses its work, and keeps what it has: its signature is &lt;not&gt;")
+    );
+    let healthy = json!({"state": "healthy", "healthy": true, "applied_generation": 1});
+    assert_eq!(report(&one, &client, &says("r", 2, "s-1", healthy)).status, 200);
+    assert_eq!(counted(&figures()), [2, 0, 0]);
+}
+
+#[test]
+fn a_document_has_no_more_than_a_node_takes_and_the_rest_is_named() {
+    let served = Served::new();
+    let (admin, client) = (served.admin(), served.anonymous());
+    let (one, _two) = fleet(&admin);
+    let visitor = Visitor::new(&served, "bob", "operator");
+    let large = json!({"command": ["/bin/true"], "environment": {"TEXT": "x".repeat(60_000)}});
+    assert_eq!(admin.patch("/services/s", &json!({"spec": large})).status, 200);
+    for number in 10..80 {
+        let replica = json!({"id": format!("a-{number}"), "service_id": "s", "node_id": "n1"});
+        assert_eq!(admin.post("/replicas", &replica).status, 201);
+    }
+    let work = one.call(&client, "GET", "/node/work", b"").json();
+    let text = work["document"].as_str().unwrap();
+    let document: Value = serde_json::from_str(text).unwrap();
+    let has: Vec<&str> =
+        document["replicas"].as_array().unwrap().iter().map(|r| r["replica_id"].as_str().unwrap()).collect();
+    assert!(text.len() < 4 << 20 && has.contains(&"s-1"), "the oldest stays: {}", text.len());
+    let state = admin.get("/nodes/n1/work").json();
+    let left_out = state["left_out"].as_array().unwrap();
+    assert_eq!(has.len() + left_out.len(), 71);
+    assert!(left_out.contains(&json!("a-79")) && !left_out.contains(&json!("a-10")), "{left_out:?}");
+    let notice = format!("it does not get the {} newest", left_out.len());
+    assert!(visitor.page("/ui/nodes/n1").contains(&notice), "{notice}");
 }

@@ -134,7 +134,10 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        let Some(driver) = &self.driver else { return };
+        if self.driver.is_none() {
+            self.reopen();
+        }
+        let driver = self.driver();
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             for seen in driver.list().unwrap_or_default() {

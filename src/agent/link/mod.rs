@@ -4,11 +4,13 @@
 //! writes.
 
 pub mod beat;
+pub mod contact;
 pub mod enrol;
 mod error;
 pub mod node_self;
 pub mod recover;
 pub mod server_clock;
+pub mod status;
 pub mod work;
 
 pub use error::{AgentError, Linked};
@@ -24,9 +26,9 @@ use crate::model::addresses::Addresses;
 use crate::model::leases::LEASE_TTL_RANGE_S;
 use crate::model::node_api::{Part, Reason};
 use crate::thread::{Watch, catch_panic};
+use contact::Contact;
 use server_clock::ServerClock;
 use std::time::{Duration, Instant};
-use work::Contact;
 
 /// Heartbeats in the time of one lease: two may be lost before it runs out.
 const BEATS_PER_LEASE: u32 = 3;

@@ -12,7 +12,7 @@ use crate::model::events::catalogue::{AUTH_SIGN_IN, AUTH_SIGN_IN_FAILED, PASSWOR
 use crate::model::ids::{Id, UserName};
 use crate::model::users::{Restriction, User};
 use crate::store::{events, sessions, users};
-use crate::thread::lock;
+use crate::thread::{aside, lock};
 use serde_json::{Value, json};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
@@ -225,7 +225,7 @@ impl Auth {
         }
         checks.waiting += 1;
         while checks.running >= CHECKS_MAX {
-            checks = self.done.wait(checks).unwrap_or_else(PoisonError::into_inner);
+            checks = aside(|| self.done.wait(checks)).unwrap_or_else(PoisonError::into_inner);
         }
         checks.waiting -= 1;
         checks.running += 1;

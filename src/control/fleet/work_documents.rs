@@ -4,10 +4,10 @@ use super::reports::Reports;
 use super::work::Work;
 use crate::control::trust::ca::Authority;
 use crate::control::trust::work_key::Signer;
-use crate::error::Result;
-use crate::model::ids::{NodeId, ServiceId};
+use crate::error::{Doing, Result};
+use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::node_progress::WorkState;
-use crate::model::node_work::{Assignment, Document, FORM, NodeWork};
+use crate::model::node_work::{Assignment, Document, FORM, NodeWork, REPLICAS_BYTES_MAX, REPLICAS_MAX};
 use crate::model::replicas::{Facts, Replica};
 use crate::model::services::Service;
 use crate::model::workload::Driver;
@@ -33,7 +33,13 @@ impl Documents {
     pub fn current(&self, node_id: &NodeId) -> Result<NodeWork> {
         // Read before the rows and the authorities: a change after it gets a later number, so that nothing is missed.
         let version = self.work.version(node_id);
-        let replicas = self.store.read(|r| assignments(r, node_id))?;
+        let Assigned { replicas, left_out } = self.store.read(|r| assignments(r, node_id))?;
+        if !left_out.is_empty() {
+            log::warn!(
+                target: "cluster", event = "work.left_out", node_id, replicas = left_out.len(); "A node has more \
+                    replicas than its work may have; the newest are left out"
+            );
+        }
         let authorities = certificates(&self.ca.trusted()?.pem);
         let document = Document { v: FORM, node_id: node_id.clone(), version, replicas, authorities };
         self.signer.sign(&document, self.ca.vouching()?.as_ref())
@@ -42,7 +48,7 @@ impl Documents {
     /// The work of a node, the state of it that the node holds, and what it reports.
     pub fn state(&self, reports: &Reports, node_id: &NodeId) -> Result<WorkState> {
         let version = self.work.version(node_id);
-        let replicas = self.store.read(|r| assignments(r, node_id))?;
+        let Assigned { replicas, left_out } = self.store.read(|r| assignments(r, node_id))?;
         let (held, last) = (self.work.held(node_id), reports.last(node_id));
         Ok(WorkState {
             node_id: node_id.clone(),
@@ -55,6 +61,7 @@ impl Documents {
             foreign_reports: last.as_ref().map_or(0, |last| last.foreign),
             refused: last.and_then(|last| last.refused),
             usage: reports.usage(node_id),
+            left_out,
             replicas,
         })
     }
@@ -66,18 +73,35 @@ fn certificates(pem: &str) -> Vec<String> {
     each.filter(|text| !text.is_empty()).map(|text| format!("{text}\n")).collect()
 }
 
-/// The replicas of a node, each with the spec of its generation.
-fn assignments(read: &Read, node_id: &NodeId) -> Result<Vec<Assignment>> {
+/// The replicas of a node, each with the spec of its generation, and those beyond the limits.
+struct Assigned {
+    replicas: Vec<Assignment>,
+    left_out: Vec<ReplicaId>,
+}
+
+/// The oldest replicas of a node, as far as a document may have them: what runs is not ended by what comes later.
+fn assignments(read: &Read, node_id: &NodeId) -> Result<Assigned> {
     let mut known: HashMap<ServiceId, Service> = HashMap::new();
-    let mut found = Vec::new();
-    for replica in replicas::of_node(read, node_id)? {
+    let mut assigned = Assigned { replicas: Vec::new(), left_out: Vec::new() };
+    let mut placed = replicas::of_node(read, node_id)?;
+    placed.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    let mut bytes = 0;
+    for replica in placed {
         if !known.contains_key(&replica.service_id) {
             let Some(service) = services::by_id(read, &replica.service_id)? else { continue };
             known.insert(replica.service_id.clone(), service);
         }
-        found.push(assignment(read, replica, &known)?);
+        let Some(assignment) = assignment(read, replica, &known)? else { continue };
+        bytes += serde_json::to_string(&assignment).doing("write an assignment as JSON")?.len();
+        if assigned.replicas.len() < REPLICAS_MAX as usize && bytes <= REPLICAS_BYTES_MAX {
+            assigned.replicas.push(assignment);
+        } else {
+            assigned.left_out.push(assignment.replica_id);
+        }
     }
-    Ok(found.into_iter().flatten().collect())
+    assigned.replicas.sort_by(|a, b| a.replica_id.cmp(&b.replica_id));
+    assigned.left_out.sort_unstable();
+    Ok(assigned)
 }
 
 fn assignment(read: &Read, replica: Replica<Facts>, known: &HashMap<ServiceId, Service>) -> Result<Option<Assignment>> {

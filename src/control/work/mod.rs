@@ -3,5 +3,6 @@
 pub mod endpoints;
 pub mod replicas;
 pub mod routers;
+pub mod running;
 pub mod runs;
 pub mod services;

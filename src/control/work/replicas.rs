@@ -3,6 +3,7 @@
 use crate::control::fleet::nodes as node_rules;
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
+use crate::control::work::running::is_run;
 use crate::control::work::services as service_rules;
 use crate::control::{Control, guard, limits};
 use crate::crypto;
@@ -14,11 +15,8 @@ use crate::model::events::catalogue::{
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::replica_words;
 use crate::model::replicas::{ListedReplica, NewReplica, PlacedBy, Placement, Replica, moved};
-use crate::model::runners::{self, Keeping};
-use crate::model::status_keys;
-use crate::model::workload::Driver;
 use crate::model::{Object, Page, Paging};
-use crate::store::{Read, Write, events, nodes, replicas, services};
+use crate::store::{Write, events, nodes, replicas, services};
 use serde_json::{Value, json};
 
 /// A page of replicas; of one service, of one node, or of all.
@@ -175,15 +173,6 @@ pub fn made_id(service_id: &ServiceId, number: i64) -> ReplicaId {
     let service = service_id.as_str();
     let service = &service[..service.len().min(SERVICE_CHARS_MAX)];
     ReplicaId::of_row(format!("{service}-replica-{}", &hash[..8]))
-}
-
-/// True if the node of a replica runs it, and so reports it.
-pub fn is_run(read: &Read, replica: &Replica) -> Result<bool> {
-    let node = nodes::by_id(read, &replica.node_id)?;
-    let drivers = node.and_then(|node| runners::drivers(node.status.get(status_keys::RUNNER)));
-    let service = services::by_id(read, &replica.service_id)?;
-    let driver = service.map_or(Driver::None, |service| service.driver());
-    Ok(runners::keeping(drivers.as_deref(), driver) == Keeping::Runs)
 }
 
 /// The error for an unknown replica.

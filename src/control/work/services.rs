@@ -3,17 +3,19 @@
 
 use crate::control::once::{Created, Once};
 use crate::control::versions::{Condition, Versioned};
+use crate::control::work::running::is_run;
 use crate::control::{Control, guard, limits, settings};
 use crate::crypto;
 use crate::error::{Doing, Error, Result};
 use crate::model::events::NewEvent;
 use crate::model::events::catalogue::{
-    SERVICE_CREATE, SERVICE_DELETE, SERVICE_ROLLBACK, SERVICE_ROLLOUT, SERVICE_UPDATE,
+    SERVICE_CREATE, SERVICE_DELETE, SERVICE_ROLLBACK, SERVICE_ROLLOUT, SERVICE_RUN, SERVICE_UPDATE,
 };
 use crate::model::ids::ServiceId;
+use crate::model::replicas::moved;
 use crate::model::services::{BOOKKEEPING, NewService, Revision, Service, without_bookkeeping};
 use crate::model::{Object, Page, Paging};
-use crate::store::{Write, events, services};
+use crate::store::{Write, events, replicas, services};
 use serde_json::json;
 
 /// A page of services.
@@ -67,6 +69,9 @@ pub fn update(
         if let Some(description) = description {
             service.description = Some(description);
         }
+        if spec.as_ref().is_some_and(|spec| spec.contains_key("driver")) {
+            let_run(w, service)?;
+        }
         if let Some(spec) = spec.filter(|spec| *spec != service.own_spec()) {
             replace_spec(service, spec);
             service.generation += 1;
@@ -84,6 +89,31 @@ pub fn rollout(control: &Control, id: ServiceId, condition: Condition, by: &str)
         keep_revision(w, service, "rollout", None, by)?;
         Ok(SERVICE_ROLLOUT.with(json!({"service_id": service.id, "generation": service.generation, "by": by})))
     })
+}
+
+/// Lets nodes run the replicas of a service from before they could.
+pub fn run(control: &Control, id: ServiceId, condition: Condition, by: &str) -> Result<Versioned<Service>> {
+    edit(control, id, condition, by, |w, service, by| {
+        let_run(w, service)?;
+        Ok(SERVICE_RUN.with(json!({"service_id": service.id, "by": by})))
+    })
+}
+
+/// Ends the time in which a service is a record whatever its spec says. Its replicas wait for reports where nodes run
+/// them from now on, and every node that has one gets its work again.
+fn let_run(write: &Write, service: &mut Service) -> Result<()> {
+    if !std::mem::take(&mut service.records_only) {
+        return Ok(());
+    }
+    services::update(write, service)?;
+    for id in services::replica_ids(write, &service.id)? {
+        let Some(mut replica) = replicas::by_id(write, &id)? else { continue };
+        if is_run(write, &replica)? {
+            moved(&mut replica.status, true, write.now);
+        }
+        replicas::update(write, &replica)?;
+    }
+    Ok(())
 }
 
 /// Restores the spec of an earlier generation, as a new one.

@@ -153,7 +153,7 @@ impl Conn {
     /// The end of its wait; `idle_time` is that of a silent connection.
     pub fn until(&self, idle_time: Duration) -> Instant {
         match &self.wait {
-            Wait::Request => self.silent_since + idle_time,
+            Wait::Request => self.transport.handshake_end().unwrap_or(self.silent_since + idle_time),
             Wait::Answer(pending) => pending.later.until,
             Wait::Feed(_, until) => *until,
             Wait::Room(sending) => sending.until,

@@ -248,7 +248,7 @@ fn a_parked_connection_wakes_when_it_speaks_and_closes_when_it_does_not() {
 
 #[test]
 fn in_a_crowd_no_silence_keeps_a_thread() {
-    let count = 2 * exchange::ACTIVE_MAX;
+    let count = 4 * exchange::HOLDING_MAX;
     let limits = Limits { hold_time: 6 * PATIENCE, connections_per_address_max: 2 * count, ..Limits::default() };
     let (front, address) = front(limits);
     let ask = || {
@@ -258,7 +258,25 @@ fn in_a_crowd_no_silence_keeps_a_thread() {
         socket
     };
     let all: Vec<TcpStream> = (0..count).map(|_| ask()).collect();
-    wait_for("half are parked", || front.shared.parking.count().0 >= all.len() - exchange::ACTIVE_MAX);
+    wait_for("most are parked", || front.shared.parking.count().0 >= all.len() - exchange::HOLDING_MAX);
+}
+
+#[test]
+fn slow_clients_do_not_take_the_place_of_others() {
+    let count = 2 * WORKING_MAX;
+    let (front, address) = front(Limits { connections_per_address_max: 4 * count, ..Limits::default() });
+    let slow: Vec<TcpStream> = (0..count)
+        .map(|i| {
+            let mut socket = connect(address);
+            let half_body = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf";
+            let start = if i % 2 == 0 { "GET / HTTP/1.1\r\nX: " } else { half_body };
+            socket.write_all(start.as_bytes()).expect("a written start");
+            socket
+        })
+        .collect();
+    wait_for("each has a thread", || front.shared.workers.threads() >= count);
+    assert!(ask(address, &format!("GET /a HTTP/1.1\r\n{CLOSE}")).ends_with("GET /a "));
+    drop(slow);
 }
 
 #[test]

@@ -288,6 +288,8 @@ kinds! {
         "The spec of an earlier generation was restored as a new generation.";
     SERVICE_ROLLOUT = Services "service.rollout" Info ["service_id", "generation", "by"]
         "A restart of all replicas of a service was requested under a new generation.";
+    SERVICE_RUN = Services "service.run" Info ["service_id", "by"]
+        "Nodes may run the replicas of a service that is older than their ability to do so.";
     SERVICE_UPDATE = Services "service.update" Info ["service_id", "generation", "by"]
         "The description or the spec of a service was changed.";
 

@@ -67,8 +67,12 @@ impl Memory {
             self.begin_with(wanted, runs);
         }
         let over = newest_over(runs).filter(|run| is_over(run, self) && self.counted.as_ref() != Some(&run.spec.id));
-        // A live run is newer than any that is over.
-        if let Some(run) = over.filter(|_| !runs.iter().any(is_alive)) {
+        let Some(run) = over else { return };
+        if runs.iter().any(is_alive) {
+            // A live run is newer: the runs on disk are all that is known of the time before.
+            self.counted = Some(run.spec.id.clone());
+            self.last_exit = Some(exit::report(ended(run), now.wall));
+        } else {
             self.count_end(run, wanted.map(|wanted| &wanted.workload.restart), now);
         }
     }
@@ -86,7 +90,7 @@ impl Memory {
 
     fn count_end(&mut self, run: &SeenRun, restart: Option<&Restart>, now: Now) {
         let cause = self.stopping.get(&run.spec.id).map(|(cause, _)| *cause);
-        let exit = if let RunState::Ended(exit) = &run.state { Some(exit) } else { None };
+        let exit = ended(run);
         self.counted = Some(run.spec.id.clone());
         self.last_exit = Some(exit::report(exit, now.wall));
         let is_requested = exit.is_some_and(|exit| exit.asked.is_some()) && cause != Some(StopCause::Unhealthy);
@@ -180,12 +184,17 @@ impl Memory {
 
     /// The start of a live run, as time since the machine's start. The wall clock counts only for a run that was there
     /// before the runner.
-    pub(super) fn running_since(&mut self, id: &RunId, started_at: Timestamp, now: Now) -> Duration {
-        if let Some(live) = self.live.as_ref().filter(|live| live.id == *id) {
-            return live.since;
+    pub fn since(&self, id: &RunId, started_at: Timestamp, now: Now) -> Duration {
+        let known = self.live.as_ref().filter(|live| live.id == *id);
+        known.map_or_else(|| now.boot.saturating_sub(between(started_at, now.wall)), |live| live.since)
+    }
+
+    /// Takes note of a live run. Returns its start.
+    pub(super) fn follow_live(&mut self, id: &RunId, started_at: Timestamp, now: Now) -> Duration {
+        let since = self.since(id, started_at, now);
+        if self.live.as_ref().is_none_or(|live| live.id != *id) {
+            self.live = Some(Live { id: id.clone(), since, healthy_since: None });
         }
-        let since = now.boot.saturating_sub(between(started_at, now.wall));
-        self.live = Some(Live { id: id.clone(), since, healthy_since: None });
         since
     }
 
@@ -195,6 +204,11 @@ impl Memory {
             live.healthy_since = is_healthy.then(|| live.healthy_since.unwrap_or(now.boot));
         }
     }
+}
+
+/// The end of a run that left word of it.
+fn ended(run: &SeenRun) -> Option<&Exit> {
+    if let RunState::Ended(exit) = &run.state { Some(exit) } else { None }
 }
 
 /// Time since a run's end.

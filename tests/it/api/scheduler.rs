@@ -170,7 +170,7 @@ fn a_rollout_that_is_not_carried_out_is_told() {
     let reconcile = || admin.post("/scheduler/reconcile/all", &json!({})).json()["results"][0].clone();
     assert_eq!(reconcile()["rollout"], Value::Null);
     for generation in 2..4 {
-        admin.patch("/services/s", &json!({"spec": {"replicas_desired": 3, "image": generation}}));
+        admin.patch("/services/s", &json!({"spec": {"replicas_desired": 3, "image": format!("{generation}")}}));
         assert_eq!(actions(&reconcile()), ["queue_rolling_update ->-"]);
         let waits = admin.get("/scheduler/plan/services/s").json()["rollout"].clone();
         assert_eq!((&waits["outdated"], &waits["pending"]), (&json!(3), &json!(1)));

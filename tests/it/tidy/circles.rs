@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Each part of the agent, and what it may import beside the ground. Only `link` calls the control plane; what does the
 /// work of a node does not know each other, but `reconcile` knows all of it.
 const AGENT_PARTS: &[(&str, &[&str])] = &[
-    ("agent/config", &["model"]),
+    ("agent/config", &["model", "runner"]),
     ("agent/identity", &["crypto", "model"]),
     ("agent/ledger", &["agent/identity", "model"]),
     ("agent/updater", &["model"]),
