@@ -31,6 +31,7 @@ mod progress;
 mod release;
 mod replicas;
 mod routers;
+mod runner;
 mod scheduler;
 mod sentences;
 mod server;
@@ -120,6 +121,7 @@ const GROUPS: &[Group] = &[
             server::COMMANDS,
             join::COMMANDS,
             agent::COMMANDS,
+            runner::COMMANDS,
             doctor::COMMANDS,
             shells::COMMANDS,
             units::COMMANDS,

@@ -18,7 +18,7 @@ use crate::model::node_status::ReplicaReport;
 use crate::model::node_work::{Assignment, Document};
 use crate::sys::accounts::Account;
 use crate::sys::run::Like;
-use crate::thread::Watch;
+use crate::thread::{Stop, Watch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +39,9 @@ pub struct Rounds {
     processes: Arc<Processes>,
     probes: Probes,
     document: Watch<Option<Arc<Document>>>,
+    /// Raised once the document says that all replicas are to be stopped.
+    halt: Stop,
+    is_halted: bool,
     reports: Watch<Arc<Reports>>,
     policy: Option<Policy>,
     /// The last fault of the policy; each is logged once.
@@ -75,12 +78,12 @@ struct Replica {
 }
 
 impl Rounds {
-    /// Rounds for the document that is set.
+    /// Rounds for the document that is set, and the flag that says it stops all.
     pub fn new(
         config: RunnerConfig,
         processes: Arc<Processes>,
         probes: Probes,
-        document: Watch<Option<Arc<Document>>>,
+        (document, halt): (Watch<Option<Arc<Document>>>, Stop),
         reports: Watch<Arc<Reports>>,
     ) -> Rounds {
         Rounds {
@@ -88,6 +91,8 @@ impl Rounds {
             processes,
             probes,
             document,
+            halt,
+            is_halted: false,
             reports,
             policy: None,
             policy_fault: None,
@@ -101,6 +106,7 @@ impl Rounds {
     /// One round. Returns the wait until the next one.
     pub fn turn(&mut self) -> Duration {
         self.load_policy();
+        self.is_halted = self.halt.is_raised();
         // Without either of them nothing is known to be unwanted, so nothing is stopped.
         let (Some(document), Some(policy)) = (self.document.get(), self.policy.clone()) else { return ROUND_EVERY };
         match self.round(&document, &policy) {
@@ -237,7 +243,13 @@ impl Rounds {
     fn publish(&self, document: &Document) {
         let before = self.reports.get();
         let reports = self.replicas.iter().filter_map(|(id, replica)| Some((id.clone(), replica.report.clone()?)));
-        let now = Reports { run: before.run.clone(), held: Some(document.version), replicas: reports.collect() };
+        let now = Reports {
+            run: before.run.clone(),
+            held: Some(document.version),
+            is_halted: self.is_halted,
+            replicas: reports.collect(),
+            ..Reports::default()
+        };
         if now != *before {
             self.reports.set(Arc::new(now));
         }
