@@ -25,11 +25,12 @@ mkdir -p "$root/DEBIAN" "$root/usr/bin" "$root/usr/lib/systemd/system" "$root/et
 
 install -m 0755 "$program" "$root/usr/bin/uptimemesh"
 # Only packages replace the package's program: our updater never writes to /usr/bin.
-for unit in uptimemesh.service uptimemesh-agent.service; do
+for unit in uptimemesh.service uptimemesh-agent.service uptimemesh-runner.service uptimemesh-work.service; do
     "$program" unit "$unit" | sed 's,/usr/local/bin/,/usr/bin/,; s/ uptimemesh-recover.service//; /^# Finish or undo an interrupted update/d' >"$root/usr/lib/systemd/system/$unit"
 done
 "$program" unit uptimemesh.env >"$root/etc/uptimemesh/uptimemesh.env"
 chmod 0640 "$root/etc/uptimemesh/uptimemesh.env"
+"$program" unit runner.conf >"$root/etc/uptimemesh/runner.conf"
 "$program" unit uptimemesh.logrotate >"$root/etc/logrotate.d/uptimemesh"
 "$program" man | gzip -9n >"$root/usr/share/man/man1/uptimemesh.1.gz"
 "$program" completions bash >"$root/usr/share/bash-completion/completions/uptimemesh"
@@ -60,7 +61,7 @@ Description: cluster manager for small fleets
  Control plane, node agent and command line in one program, for some machines
  that do not need Kubernetes.
 EOF
-printf '%s\n' /etc/uptimemesh/uptimemesh.env /etc/logrotate.d/uptimemesh >"$root/DEBIAN/conffiles"
+printf '%s\n' /etc/uptimemesh/uptimemesh.env /etc/uptimemesh/runner.conf /etc/logrotate.d/uptimemesh >"$root/DEBIAN/conffiles"
 
 cat >"$root/DEBIAN/postinst" <<'EOF'
 #!/bin/sh
@@ -69,6 +70,10 @@ set -e
 if ! getent passwd uptimemesh >/dev/null; then
     getent group uptimemesh >/dev/null || groupadd --system uptimemesh
     useradd --system --gid uptimemesh --home-dir /var/lib/uptimemesh --no-create-home --shell /usr/sbin/nologin uptimemesh
+fi
+if ! getent passwd uptimemesh-work >/dev/null; then
+    getent group uptimemesh-work >/dev/null || groupadd --system uptimemesh-work
+    useradd --system --gid uptimemesh-work --home-dir /nonexistent --no-create-home --shell /usr/sbin/nologin uptimemesh-work
 fi
 for dir in /var/lib/uptimemesh /var/log/uptimemesh; do
     mkdir -p "$dir"
@@ -81,14 +86,14 @@ chown root:uptimemesh /etc/uptimemesh/uptimemesh.env
 chmod g+r /etc/uptimemesh/uptimemesh.env
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
-    # Restart the services that were running before the upgrade.
-    systemctl try-restart uptimemesh.service uptimemesh-agent.service
+    # Restart the services that were running before the upgrade; what the runner runs goes on.
+    systemctl try-restart uptimemesh-runner.service uptimemesh.service uptimemesh-agent.service
 fi
 if [ -z "$2" ]; then
     echo "UptimeMesh is installed and not started. Settings are in /etc/uptimemesh/uptimemesh.env."
-    echo "  A first node:    systemctl enable --now uptimemesh"
+    echo "  A first node:    systemctl enable --now uptimemesh-runner uptimemesh-work uptimemesh"
     echo "  To join one:     su -s /bin/sh uptimemesh -c 'DATA_DIR=/var/lib/uptimemesh uptimemesh join --join-file -' < JOIN-FILE"
-    echo "                   systemctl enable --now uptimemesh-agent"
+    echo "                   systemctl enable --now uptimemesh-runner uptimemesh-work uptimemesh-agent"
 fi
 EOF
 cat >"$root/DEBIAN/prerm" <<'EOF'
@@ -96,8 +101,9 @@ cat >"$root/DEBIAN/prerm" <<'EOF'
 set -e
 [ "$1" = remove ] || exit 0
 if [ -d /run/systemd/system ]; then
-    systemctl stop uptimemesh.service uptimemesh-agent.service
-    systemctl disable --quiet uptimemesh.service uptimemesh-agent.service
+    systemctl stop uptimemesh.service uptimemesh-agent.service uptimemesh-work.service
+    systemctl stop uptimemesh-runner.service
+    systemctl disable --quiet uptimemesh.service uptimemesh-agent.service uptimemesh-work.service uptimemesh-runner.service
 fi
 EOF
 cat >"$root/DEBIAN/postrm" <<'EOF'
@@ -105,9 +111,11 @@ cat >"$root/DEBIAN/postrm" <<'EOF'
 set -e
 if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 [ "$1" = purge ] || exit 0
-rm -rf /var/lib/uptimemesh /var/log/uptimemesh /etc/uptimemesh
-if getent passwd uptimemesh >/dev/null; then userdel uptimemesh; fi
-if getent group uptimemesh >/dev/null; then groupdel uptimemesh; fi
+rm -rf /var/lib/uptimemesh /var/lib/uptimemesh-runner /var/log/uptimemesh /etc/uptimemesh
+for name in uptimemesh uptimemesh-work; do
+    if getent passwd $name >/dev/null; then userdel $name; fi
+    if getent group $name >/dev/null; then groupdel $name; fi
+done
 EOF
 chmod 0755 "$root/DEBIAN/postinst" "$root/DEBIAN/prerm" "$root/DEBIAN/postrm"
 

@@ -6,6 +6,8 @@ set -eu
 
 PROGRAM=uptimemesh
 ACCOUNT=uptimemesh
+# The user that replicas run as, unless /etc/uptimemesh/runner.conf names another.
+WORK_ACCOUNT=uptimemesh-work
 # Where releases are fetched from, unless --version-url is given.
 VERSION_URL=${VERSION_URL:-}
 RELEASE_KEY='-----BEGIN PUBLIC KEY-----
@@ -235,9 +237,11 @@ end_at_faults 1 "Nothing was changed on this machine."
 
 state=$root/var/lib/uptimemesh
 updates=$root/var/lib/uptimemesh-update
+runner_dir=$root/var/lib/uptimemesh-runner
 log_dir=$root/var/log/uptimemesh
 etc=$root/etc/uptimemesh
 env_file=$etc/uptimemesh.env
+policy=$etc/runner.conf
 rotation=$root/etc/logrotate.d/uptimemesh
 case $init in
     systemd) unit_dir=$root/etc/systemd/system ;;
@@ -274,16 +278,24 @@ setting() {
 
 units() {
     case $init in
-        systemd) echo "uptimemesh.service uptimemesh-agent.service uptimemesh-recover.service uptimemesh-update.path uptimemesh-update.service" ;;
-        openrc) echo "uptimemesh uptimemesh-agent uptimemesh-update" ;;
+        systemd) echo "uptimemesh.service uptimemesh-agent.service $(workers) uptimemesh-recover.service uptimemesh-update.path uptimemesh-update.service" ;;
+        openrc) echo "uptimemesh uptimemesh-agent $(workers) uptimemesh-update" ;;
+    esac
+}
+
+# What runs the work of this machine, in the order of stopping it.
+workers() {
+    case $init in
+        systemd) echo "uptimemesh-work.service uptimemesh-runner.service" ;;
+        openrc) echo "uptimemesh-work uptimemesh-runner" ;;
     esac
 }
 
 # Units that run on a machine with this role, the service itself first.
 wanted() {
     case $init in
-        systemd) echo "$1.service uptimemesh-update.path" ;;
-        openrc) echo "$1 uptimemesh-update" ;;
+        systemd) echo "$1.service uptimemesh-update.path $(workers)" ;;
+        openrc) echo "$1 uptimemesh-update $(workers)" ;;
     esac
 }
 
@@ -304,6 +316,13 @@ restart() {
     case $init in
         systemd) systemctl restart "$1" ;;
         openrc) rc-service "$1" restart ;;
+    esac
+}
+
+begin() {
+    case $init in
+        systemd) systemctl start "$1" ;;
+        openrc) rc-service "$1" start ;;
     esac
 }
 
@@ -343,7 +362,7 @@ reload_units() {
 hint() {
     case $init in
         systemd) echo "see: journalctl -u $1 -e, and $log_dir/app.log" ;;
-        openrc) echo "see: $log_dir/app.log and $log_dir/$1.err" ;;
+        openrc) echo "see: $log_dir/app.log, $log_dir/$1.err and $root/var/log/uptimemesh-runner.err" ;;
     esac
 }
 
@@ -359,6 +378,7 @@ check_removal() {
         check_account
         check_directory "$state" app.db identities uptimemesh.lock
         check_directory "$log_dir" app.log
+        check_roots_directory "$runner_dir"
     fi
     end_at_faults 1 "Nothing was changed on this machine."
 }
@@ -389,25 +409,26 @@ uninstall() {
     done
     reload_units
     if [ "$purge" = no ]; then
-        say "kept: data in $state, configuration in $etc, log in $log_dir; to remove them: install.sh uninstall --purge"
+        say "kept: data in $state and $runner_dir, configuration in $etc, log in $log_dir; to remove them: install.sh uninstall --purge"
         return 0
     fi
-    for dir in "$state" "$updates" "$log_dir" "$etc"; do
+    for dir in "$state" "$runner_dir" "$updates" "$log_dir" "$etc" "$root/var/log/uptimemesh-runner.err"; do
         [ ! -e "$dir" ] || step "remove $dir and everything in it" rm -rf "$dir"
     done
-    if [ -z "$root" ] && id "$ACCOUNT" >/dev/null 2>&1; then
-        step "remove the user $ACCOUNT" remove_account
-    fi
+    for account in "$ACCOUNT" "$WORK_ACCOUNT"; do
+        if [ -z "$root" ] && id "$account" >/dev/null 2>&1; then step "remove the user $account" remove_account "$account"; fi
+    done
 }
 
 # True if this script wrote a file that grants a port: an operator may have one of the same name.
 is_ours() { [ -f "$1" ] && head -n 1 "$1" | grep -q '^# Port [0-9]* is below 1024\.$'; }
 
+# remove_account NAME
 remove_account() {
-    if have userdel; then userdel "$ACCOUNT"; else deluser "$ACCOUNT"; fi
+    if have userdel; then userdel "$1"; else deluser "$1"; fi
     # The group goes with the user on most systems.
-    if grep -q "^$ACCOUNT:" /etc/group; then
-        if have groupdel; then groupdel "$ACCOUNT"; else delgroup "$ACCOUNT"; fi
+    if grep -q "^$1:" /etc/group; then
+        if have groupdel; then groupdel "$1"; else delgroup "$1"; fi
     fi
 }
 
@@ -603,16 +624,17 @@ keep_previous() {
 
 # ---- account, directories, configuration
 
+# make_account NAME HOME
 make_account() {
     if have useradd; then
-        groupadd --system "$ACCOUNT" 2>/dev/null || grep -q "^$ACCOUNT:" /etc/group
-        useradd --system --gid "$ACCOUNT" --home-dir /var/lib/uptimemesh --no-create-home --shell "$(nologin)" "$ACCOUNT"
+        groupadd --system "$1" 2>/dev/null || grep -q "^$1:" /etc/group
+        useradd --system --gid "$1" --home-dir "$2" --no-create-home --shell "$(nologin)" "$1"
     elif have adduser; then
         # busybox
-        addgroup -S "$ACCOUNT" 2>/dev/null || grep -q "^$ACCOUNT:" /etc/group
-        adduser -S -D -H -h /var/lib/uptimemesh -s "$(nologin)" -G "$ACCOUNT" "$ACCOUNT"
+        addgroup -S "$1" 2>/dev/null || grep -q "^$1:" /etc/group
+        adduser -S -D -H -h "$2" -s "$(nologin)" -G "$1" "$1"
     else
-        fail "neither useradd nor adduser is installed: create the user $ACCOUNT and a group of the same name, then run this again"
+        fail "neither useradd nor adduser is installed: create the user $1 and a group of the same name, then run this again"
     fi
 }
 
@@ -642,6 +664,10 @@ make_directory() {
 }
 
 configure() {
+    if [ ! -e "$policy" ]; then
+        "$work/$PROGRAM" unit runner.conf >"$work/file"
+        put "$work/file" "$policy" 0644
+    fi
     [ -z "$release_key" ] || put "$release_key" "$etc/release-key.pub" 0644
     if [ -f "$env_file" ]; then
         say "keeping the configuration in $env_file"
@@ -792,6 +818,10 @@ join_cluster() {
 join_now() {
     as_account "$program join --join-file - --node-id $node_id" <"$work/join" >"$work/joined" ||
         fail "the machine did not join; see above. Nothing was started; you can run this again."
+    # The runner is root's, and believes no other user about who the authority is: the join string says so.
+    as_account "head -c 65536 $state/identities/$node_id/ca.crt" >"$work/ca.pem" || rm -f "$work/ca.pem"
+    "$program" runner trust --node-id "$node_id" --authority "$work/ca.pem" --fingerprint "$(cut -d : -f 3 <"$work/join")" >"$work/joined" ||
+        fail "the runner's trust in the cluster was not written; see above. Nothing was started; uninstall --purge, then join again."
 }
 
 # ---- starting
@@ -848,6 +878,15 @@ start_service() {
     fi
     service=$(wanted "$role" | cut -d ' ' -f 1)
     watcher=$(wanted "$role" | cut -d ' ' -f 2)
+    # It is there before the agent looks for it. A restart of the work would end it.
+    workers="$(workers)"
+    runner=${workers#* }
+    if [ "$changed" = no ] && is_running "$runner"; then
+        say "$runner is running, and nothing has changed"
+    else
+        step "start $runner" restart "$runner" || fail "$runner did not start; $(hint "$role")"
+    fi
+    step "start ${workers%% *}" begin "${workers%% *}" || fail "${workers%% *} did not start"
     # A configuration changed since the start may name another port.
     if [ "$changed" = no ] && is_running "$service" && try_twice "$well"; then
         say "$service is running, and nothing has changed"
@@ -967,7 +1006,7 @@ check_places() {
     if cmp -s "$work/$PROGRAM" "$program"; then program_kb=0; fi
     data_kb=1024
     [ "$action" = join ] || [ -e "$state/app.db" ] || data_kb=16384
-    for place in "$program_kb $bin_dir" "512 $share" "$data_kb $state" "512 $updates" "1024 $log_dir" "64 $etc" "64 ${rotation%/*}" "64 $unit_dir"; do
+    for place in "$program_kb $bin_dir" "512 $share" "$data_kb $state" "512 $updates" "1024 $runner_dir" "1024 $log_dir" "64 $etc" "64 ${rotation%/*}" "64 $unit_dir"; do
         dir=$(nearest_directory "${place#* }")
         # Root may write anywhere except on a read-only file system.
         if [ ! -w "$dir" ] || is_read_only "$dir"; then
@@ -1039,6 +1078,7 @@ check_account
 check_directory "$state" app.db identities uptimemesh.lock
 check_directory "$log_dir" app.log
 check_roots_directory "$updates"
+check_roots_directory "$runner_dir"
 check_roots_directory "$etc"
 check_places
 end_at_faults 1 "Nothing was changed on this machine."
@@ -1053,11 +1093,15 @@ check_port
 end_at_faults 1 "Nothing was changed on this machine."
 
 if [ -z "$root" ] && ! id "$ACCOUNT" >/dev/null 2>&1; then
-    step "create the user $ACCOUNT, who owns the data and runs the services" make_account
+    step "create the user $ACCOUNT, who owns the data and runs the services" make_account "$ACCOUNT" /var/lib/uptimemesh
+fi
+if [ -z "$root" ] && ! id "$WORK_ACCOUNT" >/dev/null 2>&1; then
+    step "create the user $WORK_ACCOUNT, who runs the replicas" make_account "$WORK_ACCOUNT" /nonexistent
 fi
 directory "$state" 700 "$ACCOUNT:$ACCOUNT"
 directory "$log_dir" 750 "$ACCOUNT:$ACCOUNT"
 directory "$updates" 755 root:root
+directory "$runner_dir" 700 root:root
 directory "$etc" 755 root:root
 hold_updates
 install_program

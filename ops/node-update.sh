@@ -364,20 +364,34 @@ has_service() {
     esac
 }
 
+# is_running NAME
 is_running() {
     case $(manager) in
-    systemd) systemctl --quiet is-active "$service.service" ;;
-    openrc) rc-service --quiet "$service" status >/dev/null 2>&1 ;;
+    systemd) systemctl --quiet is-active "$1.service" ;;
+    openrc) rc-service --quiet "$1" status >/dev/null 2>&1 ;;
     *) return 0 ;;
     esac
 }
 
+# Restarts the service, and before it the runner, where there is one: what that runs goes on meanwhile.
 restart() {
     case $(manager) in
     command) bounded "$health_wait" sh -c "$restart_command" >&2 ;;
-    systemd) [ -z "$service" ] || bounded "$health_wait" systemctl restart "$service.service" >&2 ;;
-    openrc) [ -z "$service" ] || bounded "$health_wait" rc-service "$service" restart >&2 ;;
     none) [ -z "$service" ] || return 1 ;;
+    *)
+        # The service too if the runner fails: after an update that is undone, both have to work again.
+        restart_status=0
+        for restarted in $runner $service; do restart_one "$restarted" || restart_status=1; done
+        return "$restart_status"
+        ;;
+    esac
+}
+
+# restart_one NAME
+restart_one() {
+    case $(manager) in
+    systemd) bounded "$health_wait" systemctl restart "$1.service" >&2 ;;
+    openrc) bounded "$health_wait" rc-service "$1" restart >&2 ;;
     esac
 }
 
@@ -432,8 +446,10 @@ runs() {
 is_healthy() {
     why="$bin does not report version $1"
     [ "$(version_of "$bin")" = "$1" ] || return 1
-    why="the service $service is not running"
-    is_running || return 1
+    for wanted in $service $runner; do
+        why="the service $wanted is not running"
+        is_running "$wanted" || return 1
+    done
     if [ -n "$health_url" ]; then
         health_file=$work/health
         fetch_once "$health_url/health" "$health_file" 65536 5 "$own_server" || { why="$health_url/health: $why"; return 1; }
@@ -752,6 +768,9 @@ if [ -z "$service" ] && [ -z "$restart_command" ]; then
         if [ -z "$service" ] || has_service "$service"; then break; fi
     done
 fi
+# The service that runs the work of this machine has the same program.
+runner=''
+if [ -n "$service" ] && has_service uptimemesh-runner; then runner=uptimemesh-runner; fi
 own_server='' began=''
 data_dir=${data_dir:-${DATA_DIR:-$(setting DATA_DIR)}}
 if [ -z "$health_url$status_files" ]; then

@@ -2,8 +2,8 @@
 //! defaults.
 
 use crate::model::leases::{AGENT_LEASE_TTL_S, LEASE_TTL_RANGE_S};
-use crate::model::words::words;
 use crate::runner::policy::POLICY;
+use crate::sys::notify;
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 
@@ -15,13 +15,24 @@ const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
 /// Directory of the runner's files, below the data directory.
 const RUNNER_DIR: &str = "runner";
 
-words! {
-    /// Place of the runner, which runs the replicas of this node.
-    pub enum RunnerPlace {
-        /// Inside the agent, with its rights.
-        Inside = "inside",
-        /// Nowhere: the node only keeps what it should run.
-        None = "none",
+/// Place of the runner, which runs the replicas of this node.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunnerPlace {
+    /// Inside the agent, with its rights.
+    Inside,
+    /// Nowhere: the node only keeps what it should run.
+    None,
+    /// Behind this socket: a service of root's.
+    Service(PathBuf),
+}
+
+impl RunnerPlace {
+    fn parse(text: &str) -> Option<RunnerPlace> {
+        match text {
+            "inside" => Some(RunnerPlace::Inside),
+            "none" => Some(RunnerPlace::None),
+            path => Path::new(path).is_absolute().then(|| RunnerPlace::Service(PathBuf::from(path))),
+        }
     }
 }
 
@@ -67,7 +78,8 @@ const RUNNER: AgentSetting = setting(
     "runner",
     "UPTIMEMESH_RUNNER",
     "PLACE",
-    "inside (the agent runs the node's replicas) or none (default inside) [UPTIMEMESH_RUNNER]",
+    "inside (the agent runs the node's replicas), none, or the socket of `uptimemesh runner` (default inside; in a \
+        unit of systemd none) [UPTIMEMESH_RUNNER]",
 );
 const POLICY_FILE: AgentSetting = setting(
     "runner-policy",
@@ -107,7 +119,8 @@ impl AgentConfig {
             lease_ttl_s: AGENT_LEASE_TTL_S,
             update_dir: data_dir.join(UPDATE_DIR),
             update_state: PathBuf::from(UPDATE_STATE),
-            runner: RunnerPlace::Inside,
+            // A unit that does not say otherwise is one of 2.0.0, whose sandbox would be the replicas' as well.
+            runner: if notify::is_unit() { RunnerPlace::None } else { RunnerPlace::Inside },
             runner_dir: data_dir.join(RUNNER_DIR),
             runner_policy: PathBuf::from(POLICY),
             log_level: LevelFilter::Info,
@@ -134,7 +147,9 @@ impl AgentConfig {
         if let Some(word) = given(&RUNNER) {
             match RunnerPlace::parse(&word) {
                 Some(place) => config.runner = place,
-                None => faults.push(format!("--runner must be inside or none, not {word:?}")),
+                None => {
+                    faults.push(format!("--runner must be inside, none or the absolute path of a socket, not {word:?}"))
+                }
             }
         }
         config.runner_policy = given(&POLICY_FILE).map_or(config.runner_policy, PathBuf::from);
@@ -153,7 +168,8 @@ pub fn lease_ttl(text: &str) -> Result<i64, String> {
     is_fit.then_some(ttl_s).ok_or_else(|| format!("--ttl must be {least} to {most} seconds"))
 }
 
-fn level(word: &str) -> Option<LevelFilter> {
+/// A level by its word, as in the log; `None` if it is none of them.
+pub fn level(word: &str) -> Option<LevelFilter> {
     match word.to_ascii_uppercase().as_str() {
         "WARNING" => Some(LevelFilter::Warn),
         "CRITICAL" => Some(LevelFilter::Error),
@@ -185,6 +201,8 @@ mod tests {
             log_file: Some("/l".into()),
         };
         assert_eq!(read(["10", "/u", "/s", "none", "/p", "warning", "/l"]), (all, vec![]));
+        let socket = read(["", "", "", "/run/r.sock", "", "", ""]).0.runner;
+        assert_eq!(socket, RunnerPlace::Service("/run/r.sock".into()));
         assert_eq!(read(["9", "", "", "outside", "", "loud", ""]).1.len(), 3);
         assert!(read(["x", "", "", "", "", "", ""]).1[0].contains("whole number"));
     }

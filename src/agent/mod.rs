@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod doctor;
+pub mod hands;
 pub mod identity;
 pub mod ledger;
 pub mod link;
@@ -24,6 +25,7 @@ use crate::runner::{Runner, RunnerConfig};
 use crate::sys::host;
 use crate::thread::{Watch, spawn};
 use config::{AgentConfig, RunnerPlace};
+use hands::Hands;
 use identity::Identity;
 use ledger::{Accepted, Ledger, Run};
 use link::contact::Contact;
@@ -52,15 +54,17 @@ pub struct Agent {
     reconciler: Reconciler,
     facts: Watch<Object>,
     accepted: Watch<Option<Accepted>>,
-    runner: Option<Arc<Runner>>,
+    runner: Option<Arc<Hands>>,
 }
 
 /// Starts the runner that this configuration wants. An agent works without one, too: the failure is logged.
-pub fn start_runner(config: &AgentConfig) -> Option<Arc<Runner>> {
-    if config.runner == RunnerPlace::None {
-        return None;
-    }
+pub fn start_runner(config: &AgentConfig) -> Option<Arc<Hands>> {
     let start = || {
+        match &config.runner {
+            RunnerPlace::None => return Ok(None),
+            RunnerPlace::Service(socket) => return Hands::service(socket).map(Some),
+            RunnerPlace::Inside => {}
+        }
         let program = std::env::current_exe().doing("find this program")?;
         files::private_dir(&config.runner_dir)?;
         // Shims work elsewhere.
@@ -68,10 +72,11 @@ pub fn start_runner(config: &AgentConfig) -> Option<Arc<Runner>> {
         let (runs_dir, logs_dir) = (dir.join("runs"), dir.join("logs"));
         let policy = config.runner_policy.clone();
         let container_socket = find_socket(|name| std::env::var(name).ok());
-        Runner::start(RunnerConfig { runs_dir, logs_dir, policy, program, container_socket })
+        let config = RunnerConfig { runs_dir, logs_dir, policy, program, container_socket };
+        Runner::start(config).map(|runner| Some(Hands::Inside(runner)))
     };
     match start() {
-        Ok(runner) => Some(Arc::new(runner)),
+        Ok(hands) => hands.map(Arc::new),
         Err(e) => {
             log::error!(
                 target: "agent", event = "agent.runner_failed", error:% = Chain(&e);
@@ -88,7 +93,7 @@ impl Agent {
         config: &AgentConfig,
         control_plane: ControlPlane,
         identity: Identity,
-        runner: Option<Arc<Runner>>,
+        runner: Option<Arc<Hands>>,
     ) -> Result<Agent> {
         let run = Run { id: crypto::random_hex(8), started_at: clock::now() };
         let identity_dir = identity.dir.clone();
@@ -96,7 +101,7 @@ impl Agent {
         let accepted = Watch::new(None);
         let updater = Updater::new(config.update_dir.join(UPDATE_REQUEST), config.update_state.clone());
         let reconciler = Reconciler::new(accepted.clone(), Ledger::new(&identity, run.clone()), updater);
-        let abilities = runner.as_ref().map(|runner| runner.abilities().clone());
+        let abilities = runner.as_ref().map_or_else(|| Watch::new(None), |runner| runner.abilities());
         let report = Report::new(&run.id, facts.clone(), reconciler.watch(), abilities);
         let contact = Watch::new(None);
         let held = Held::load(&identity.dir, &identity.ca_pem, &identity.node_id);
@@ -155,7 +160,7 @@ pub struct Running {
     accepted: Watch<Option<Accepted>>,
     /// Gets a message when the reconciler has ended.
     reconciled: Receiver<()>,
-    runner: Option<Arc<Runner>>,
+    runner: Option<Arc<Hands>>,
 }
 
 impl Running {

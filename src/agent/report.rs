@@ -22,12 +22,17 @@ pub struct Report {
     facts: Watch<Object>,
     updater: Watch<Option<State>>,
     /// Abilities of the runner; `None` if the node runs nothing.
-    runner: Option<Value>,
+    runner: Watch<Option<Value>>,
 }
 
 impl Report {
     /// A report of this run and its runner's abilities, with the facts and the updater's state as they come.
-    pub fn new(run_id: &str, facts: Watch<Object>, updater: Watch<Option<State>>, runner: Option<Value>) -> Report {
+    pub fn new(
+        run_id: &str,
+        facts: Watch<Object>,
+        updater: Watch<Option<State>>,
+        runner: Watch<Option<Value>>,
+    ) -> Report {
         Report { run: AgentRun { id: run_id.to_string(), boot: host::boot() }, facts, updater, runner }
     }
 
@@ -47,7 +52,7 @@ impl Report {
         let mut status = healthy(self.facts.get());
         status.insert(CLOCK_OFFSET_SECONDS.into(), clock_offset_s.into());
         // Null where an earlier agent of this node ran replicas, and this one does not.
-        status.insert(RUNNER.into(), json!(self.runner));
+        status.insert(RUNNER.into(), json!(self.runner.get()));
         // Signed with the status, and not part of it.
         status.insert(RUN_KEY.into(), json!(self.run));
         status.extend(self.updater.get().map(|state| (UPDATE.to_string(), update(&state))));

@@ -64,7 +64,7 @@ pub const COMMANDS: &[Command] = &[
 ];
 
 /// An option's value, or the environment's.
-fn said(args: &Args, name: &str, env: &str) -> Option<String> {
+pub(super) fn said(args: &Args, name: &str, env: &str) -> Option<String> {
     args.get(name).map(str::to_string).or_else(|| std::env::var(env).ok().filter(|v| !v.is_empty()))
 }
 

@@ -32,6 +32,7 @@ mod progress;
 mod release;
 mod replicas;
 mod routers;
+mod runner;
 mod scheduler;
 mod sentences;
 mod server;
@@ -122,6 +123,7 @@ const GROUPS: &[Group] = &[
             server::COMMANDS,
             join::COMMANDS,
             agent::COMMANDS,
+            runner::COMMANDS,
             doctor::COMMANDS,
             shells::COMMANDS,
             units::COMMANDS,

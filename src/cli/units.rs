@@ -11,12 +11,17 @@ pub const INSTALLER: &str = include_str!("../../ops/install.sh");
 const FILES: &[(&str, &str)] = &[
     ("uptimemesh.service", include_str!("../../ops/systemd/uptimemesh.service")),
     ("uptimemesh-agent.service", include_str!("../../ops/systemd/uptimemesh-agent.service")),
+    ("uptimemesh-runner.service", include_str!("../../ops/systemd/uptimemesh-runner.service")),
+    ("uptimemesh-work.service", include_str!("../../ops/systemd/uptimemesh-work.service")),
     ("uptimemesh-recover.service", include_str!("../../ops/systemd/uptimemesh-recover.service")),
     ("uptimemesh-update.path", include_str!("../../ops/systemd/uptimemesh-update.path")),
     ("uptimemesh-update.service", include_str!("../../ops/systemd/uptimemesh-update.service")),
     ("uptimemesh", include_str!("../../ops/openrc/uptimemesh")),
     ("uptimemesh-agent", include_str!("../../ops/openrc/uptimemesh-agent")),
+    ("uptimemesh-runner", include_str!("../../ops/openrc/uptimemesh-runner")),
+    ("uptimemesh-work", include_str!("../../ops/openrc/uptimemesh-work")),
     ("uptimemesh-update", include_str!("../../ops/openrc/uptimemesh-update")),
+    ("runner.conf", include_str!("../../ops/runner.conf")),
     ("uptimemesh.env", include_str!("../../ops/uptimemesh.env")),
     ("uptimemesh.logrotate", include_str!("../../ops/uptimemesh.logrotate")),
 ];

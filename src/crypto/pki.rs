@@ -300,6 +300,12 @@ pub fn common_name_der(cert_der: &[u8]) -> Option<String> {
     cert.subject().iter_common_name().next()?.as_str().ok().map(str::to_string)
 }
 
+/// Each certificate of a PEM text; what is no certificate is left out.
+pub fn certificates(pem: &str) -> Vec<String> {
+    let each = pem.split_inclusive("-----END CERTIFICATE-----").map(|text| format!("{}\n", text.trim_start()));
+    each.filter(|text| fingerprint_hex(text).is_some()).collect()
+}
+
 /// True if one of these authorities (PEM) signed the message.
 pub fn is_signed_by(authorities_pem: &str, message: &[u8], signature: &[u8]) -> bool {
     Pem::iter_from_buffer(authorities_pem.as_bytes()).filter_map(std::result::Result::ok).any(|pem| {

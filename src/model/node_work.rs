@@ -18,7 +18,7 @@ pub const FORM: u32 = 1;
 
 /// A state of a node's work. Later states compare as greater: numbers grow within an epoch, which is one run of the
 /// control plane, and epochs grow from run to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct WorkVersion {
     /// Number of the run.
     pub epoch: u64,
@@ -60,7 +60,7 @@ pub struct NodeWork {
 }
 
 /// A node's work.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Document {
     /// Form of the document, [`FORM`].
     pub v: u32,

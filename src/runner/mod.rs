@@ -14,6 +14,7 @@ pub mod kept;
 pub mod ledger;
 mod log_files;
 pub mod log_reader;
+pub mod messages;
 mod old_logs;
 pub mod policy;
 mod probe;
@@ -24,6 +25,7 @@ pub mod relay_requests;
 mod rounds;
 pub mod run;
 mod run_dir;
+pub mod service;
 mod shim;
 mod stage;
 #[cfg(test)]
@@ -37,16 +39,16 @@ use crate::model::ids::ReplicaId;
 use crate::model::node_status::{ReplicaReport, WorkRefusal};
 use crate::model::node_work::{Document, WorkVersion};
 use crate::sys::owner;
-use crate::thread::{Watch, on_news};
+use crate::thread::{Stop, Watch, lock, on_news};
 use drivers::Drivers;
 use probes::Probes;
-use rounds::Rounds;
+use rounds::{Rounds, Wants};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Runs one of the program's internal modes if the arguments are `run-shim DIR` or `run-stage DIR`. They work before
@@ -82,8 +84,10 @@ pub struct Reports {
     pub run: String,
     /// State of the work that it acts on; `None` before it has any.
     pub held: Option<WorkVersion>,
-    /// The work that the node got last and does not act on.
+    /// The work that it got last and does not act on.
     pub refused: Option<WorkRefusal>,
+    /// True once all replicas are to be stopped, whatever the work says.
+    pub is_halted: bool,
     /// The last report on each replica.
     pub replicas: BTreeMap<ReplicaId, ReplicaReport>,
 }
@@ -94,6 +98,9 @@ pub struct Runner {
     refused: Watch<Option<WorkRefusal>>,
     reports: Watch<Arc<Reports>>,
     news: Watch<()>,
+    halt: Stop,
+    /// Held while the document changes.
+    taking: Mutex<()>,
     abilities: Value,
 }
 
@@ -110,16 +117,32 @@ impl Runner {
         let (document, refused, news) = (Watch::new(None), Watch::new(None), Watch::new(()));
         let reports = Watch::new(Arc::new(Reports { run: crypto::random_hex(8), ..Reports::default() }));
         let probes = Probes::new(news.clone());
-        let work = (document.clone(), refused.clone());
-        let mut rounds = Rounds::new(config, drivers.clone(), probes, work, reports.clone());
+        let halt = Stop::default();
+        let wanted = Wants { document: document.clone(), refused: refused.clone(), halt: halt.clone() };
+        let mut rounds = Rounds::new(config, drivers.clone(), probes, wanted, reports.clone());
         on_news("runner", news.clone(), RETRY, move || rounds.turn()).doing(DOING)?;
         drivers.watch(&news)?;
-        Ok(Runner { document, refused, reports, news, abilities })
+        Ok(Runner { document, refused, reports, news, halt, taking: Mutex::default(), abilities })
     }
 
     /// Takes the node's work.
     pub fn take(&self, document: &Document) {
-        self.document.set(Some(Arc::new(document.clone())));
+        let _taking = lock(&self.taking);
+        let wanted = if self.halt.is_raised() { stopped(document) } else { document.clone() };
+        self.document.set(Some(Arc::new(wanted)));
+        self.news.set(());
+    }
+
+    /// Stops all replicas, those of this document or of what was taken, until another runner starts. What is taken
+    /// meanwhile is stopped too.
+    pub fn halt(&self, document: Option<&Document>) {
+        let _taking = lock(&self.taking);
+        let taken = self.document.get();
+        // Without work, whatever runs here is not wanted.
+        let wanted = document.or(taken.as_deref()).map_or_else(Document::default, stopped);
+        self.document.set(Some(Arc::new(wanted)));
+        // After the document: a round that sees this sees that too.
+        self.halt.raise();
         self.news.set(());
     }
 
@@ -146,6 +169,13 @@ impl Runner {
         self.news.close();
         self.reports.close();
     }
+}
+
+/// The same work with all replicas stopped.
+fn stopped(document: &Document) -> Document {
+    let mut document = document.clone();
+    document.replicas.iter_mut().for_each(|replica| replica.desired_state = "stopped".to_string());
+    document
 }
 
 /// Longest sleep without a change, after which the end of the runner is seen.

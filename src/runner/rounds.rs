@@ -19,7 +19,7 @@ use crate::model::node_work::{Assignment, Document};
 use crate::model::workload::Driver;
 use crate::sys::accounts::Account;
 use crate::sys::run::Like;
-use crate::thread::Watch;
+use crate::thread::{Stop, Watch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +34,16 @@ const RETRY: Duration = Duration::from_secs(5);
 /// The runs on disk, by replica.
 type Runs = BTreeMap<ReplicaId, Vec<SeenRun>>;
 
+/// Instructions of the runner for its rounds.
+pub struct Wants {
+    /// The work.
+    pub document: Watch<Option<Arc<Document>>>,
+    /// The work that the node does not act on.
+    pub refused: Watch<Option<WorkRefusal>>,
+    /// Raised once all replicas are to be stopped.
+    pub halt: Stop,
+}
+
 /// The state of the rounds.
 pub struct Rounds {
     config: RunnerConfig,
@@ -41,6 +51,9 @@ pub struct Rounds {
     probes: Probes,
     document: Watch<Option<Arc<Document>>>,
     refused: Watch<Option<WorkRefusal>>,
+    /// Raised once the document says that all replicas are to be stopped.
+    halt: Stop,
+    is_halted: bool,
     reports: Watch<Arc<Reports>>,
     policy: Option<Policy>,
     /// The last fault of the policy; each is logged once.
@@ -77,20 +90,23 @@ struct Replica {
 }
 
 impl Rounds {
-    /// Rounds for the work that is set.
+    /// Rounds for what is wanted.
     pub fn new(
         config: RunnerConfig,
         drivers: Drivers,
         probes: Probes,
-        (document, refused): (Watch<Option<Arc<Document>>>, Watch<Option<WorkRefusal>>),
+        wants: Wants,
         reports: Watch<Arc<Reports>>,
     ) -> Rounds {
+        let Wants { document, refused, halt } = wants;
         Rounds {
             config,
             drivers,
             probes,
             document,
             refused,
+            halt,
+            is_halted: false,
             reports,
             policy: None,
             policy_fault: None,
@@ -104,6 +120,7 @@ impl Rounds {
     /// One round. Returns the wait until the next one.
     pub fn turn(&mut self) -> Duration {
         self.load_policy();
+        self.is_halted = self.halt.is_raised();
         // Without either of them nothing is known to be unwanted, so nothing is stopped.
         let (Some(document), Some(policy)) = (self.document.get(), self.policy.clone()) else { return ROUND_EVERY };
         match self.round(&document, &policy) {
@@ -252,8 +269,13 @@ impl Rounds {
     fn publish(&self, document: &Document) {
         let before = self.reports.get();
         let reports = self.replicas.iter().filter_map(|(id, replica)| Some((id.clone(), replica.report.clone()?)));
-        let (run, held) = (before.run.clone(), Some(document.version));
-        let now = Reports { run, held, refused: self.refused.get(), replicas: reports.collect() };
+        let now = Reports {
+            run: before.run.clone(),
+            held: Some(document.version),
+            refused: self.refused.get(),
+            is_halted: self.is_halted,
+            replicas: reports.collect(),
+        };
         if now != *before {
             self.reports.set(Arc::new(now));
         }

@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod addresses;
 pub mod doctor;
 pub mod host;
+pub mod local_socket;
 pub mod local_time;
 pub mod notify;
 pub mod owner;

@@ -609,19 +609,9 @@ fn units_are_sound_and_hardened() {
     let dir = Dir::new();
     let root = dir.path().to_str().unwrap();
     let script = repository().join("ops/install.sh");
-    let install = [
-        script.to_str().unwrap(),
-        "first",
-        "--bin",
-        program().to_str().unwrap(),
-        "--init",
-        "systemd",
-        "--root",
-        root,
-        "--port",
-        "443",
-    ];
-    let output = Command::new("dash").args(install).output().unwrap();
+    let install =
+        format!("{} first --bin {} --init systemd --root {root} --port 443", script.display(), program().display());
+    let output = Command::new("dash").args(install.split(' ')).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fs::copy(program(), dir.join("usr/local/bin/uptimemesh.previous")).unwrap();
     // The units of systemd that ours refer to.
@@ -634,6 +624,8 @@ fn units_are_sound_and_hardened() {
     let units = [
         "uptimemesh.service",
         "uptimemesh-agent.service",
+        "uptimemesh-runner.service",
+        "uptimemesh-work.service",
         "uptimemesh-recover.service",
         "uptimemesh-update.path",
         "uptimemesh-update.service",
@@ -650,6 +642,9 @@ fn units_are_sound_and_hardened() {
     for (unit, exposure_max) in [
         ("uptimemesh.service", "18"),
         ("uptimemesh-agent.service", "16"),
+        // What it runs would inherit more.
+        ("uptimemesh-runner.service", "72"),
+        ("uptimemesh-work.service", "22"),
         ("uptimemesh-recover.service", "29"),
         ("uptimemesh-update.service", "29"),
     ] {

@@ -81,8 +81,8 @@ fn fleet(init: Init) {
     database.execute("INSERT INTO schema_migrations VALUES (9999, 'later', 'x', 0)", []).unwrap();
     drop(database);
     one.put("/srv/newer.db", &fs::read(&newer).unwrap(), 0o644);
-    let migrates = "cd /var/lib/uptimemesh && made=$(/usr/local/bin/uptimemesh.previous backup create --no-encryption \
-        --data-dir .) && \
+    let migrates = "[ \"$1\" = up ] || exit 1; cd /var/lib/uptimemesh && \
+                    made=$(/usr/local/bin/uptimemesh.previous backup create --no-encryption --data-dir .) && \
                     mv \"$made\" \"backups/pre-upgrade-${made##*/manual-}\" && rm -f app.db-wal app.db-shm && cp \
                         /srv/newer.db app.db; exit 1";
     publish(&stand_in("8.0.0", migrates), "8.0.0");

@@ -29,6 +29,8 @@ pub struct StatusCall {
     line: Line,
     /// Numbers of the reports that were taken.
     taken: BTreeMap<ReplicaId, u64>,
+    /// Start of the runner that was reported last.
+    run: String,
     /// Epoch of the work that was reported last.
     epoch: Option<u64>,
     wants_full: bool,
@@ -39,7 +41,16 @@ impl StatusCall {
     /// Reports that follow the contacts which the link publishes.
     pub fn new(contact: Watch<Option<Contact>>, reports: Watch<Arc<Reports>>) -> StatusCall {
         let line = Line::new(CALL_TIME);
-        StatusCall { contact, reports, line, taken: BTreeMap::new(), epoch: None, wants_full: true, failures: 0 }
+        StatusCall {
+            contact,
+            reports,
+            line,
+            taken: BTreeMap::new(),
+            run: String::new(),
+            epoch: None,
+            wants_full: true,
+            failures: 0,
+        }
     }
 
     /// Works until the contact or the reports are closed.
@@ -50,7 +61,7 @@ impl StatusCall {
                 seen = version;
                 let reports = self.reports.get();
                 let pause = match &used.0 {
-                    _ if reports.held.is_none() => break,
+                    _ if reports.held.is_none() && reports.refused.is_none() => break,
                     Some(contact) => catch_panic("agent-status", || self.call(contact, &reports)),
                     None => Some(Pause::UntilBeat(UNKNOWN_PAUSE)),
                 };
@@ -89,7 +100,7 @@ impl StatusCall {
     /// Sends what was not taken yet. Returns the pause that the control plane requests.
     fn report(&mut self, contact: &Contact, reports: &Reports) -> Linked<Option<Duration>> {
         let epoch = reports.held.map(|held| held.epoch);
-        let is_full = self.wants_full || self.epoch != epoch;
+        let is_full = self.wants_full || self.epoch != epoch || self.run != reports.run;
         self.taken.retain(|id, _| reports.replicas.contains_key(id));
         let is_new = |report: &&ReplicaReport| is_full || self.taken.get(&report.replica_id) != Some(&report.seq);
         let changes: Vec<ReplicaReport> = reports.replicas.values().filter(is_new).cloned().collect();
@@ -101,9 +112,9 @@ impl StatusCall {
             parts.push(&[]);
         }
         for part in parts {
+            let refused = reports.refused.clone();
             let changes = part.iter().map(|report| by_server(report, contact.offset_s)).collect();
-            let (run, refused) = (reports.run.clone(), reports.refused.clone());
-            let status = NodeStatus { run, full: is_whole, held: reports.held, changes, refused };
+            let status = NodeStatus { run: reports.run.clone(), full: is_whole, held: reports.held, changes, refused };
             let body = serde_json::to_string(&status).map_err(|e| unknown("the report", e))?;
             let (paused, url) = self.line.call(contact, "POST", "/node/status", Some(body))?;
             let answer = StatusAnswer::deserialize(&paused.answer).map_err(|e| unknown(&url, e))?;
@@ -112,6 +123,7 @@ impl StatusCall {
             retry_after = paused.retry_after;
         }
         self.epoch = epoch;
+        self.run.clone_from(&reports.run);
         Ok(retry_after)
     }
 }

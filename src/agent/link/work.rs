@@ -5,13 +5,13 @@
 use super::contact::{Contact, Line, Pause, RETRY_AFTER_MAX, UNKNOWN_PAUSE, pause_after, rest};
 use super::relays::Relays;
 use super::{AgentError, BACKOFF_CEILING, BACKOFF_FIRST, Linked, jittered};
+use crate::agent::hands::Hands;
 use crate::agent::identity::Identity;
 use crate::client::{CallError, Paused};
 use crate::clock;
 use crate::model::node_status::WorkRefusal;
 use crate::model::node_work::NodeWork;
 use crate::model::relay::{Requests, SignedRequest};
-use crate::runner::Runner;
 use crate::runner::held::{Held, NotTaken, Refusal};
 use crate::thread::{Watch, catch_panic};
 use serde::Deserialize;
@@ -33,7 +33,7 @@ pub struct WorkCall {
     refused: Option<Refusal>,
     line: Line,
     /// Runner of the work; `None` if this node only keeps it.
-    runner: Option<Arc<Runner>>,
+    runner: Option<Arc<Hands>>,
     relays: Relays,
     failures: u32,
 }
@@ -46,14 +46,14 @@ struct Given {
 
 impl WorkCall {
     /// A call that follows the contacts which the link publishes.
-    pub fn new(contact: Watch<Option<Contact>>, held: Held, runner: Option<Arc<Runner>>, relays: Relays) -> WorkCall {
+    pub fn new(contact: Watch<Option<Contact>>, held: Held, runner: Option<Arc<Hands>>, relays: Relays) -> WorkCall {
         WorkCall { contact, held, refused: None, line: Line::new(CALL_TIME), runner, relays, failures: 0 }
     }
 
     /// Hands the work on disk to the runner: it needs no control plane.
     pub fn resume(&self) {
-        if let (Some(runner), Some(document)) = (&self.runner, self.held.document()) {
-            runner.take(document);
+        if let Some(runner) = &self.runner {
+            runner.take(&self.held);
         }
     }
 

@@ -4,6 +4,7 @@ use super::reports::Reports;
 use super::work::Work;
 use crate::control::trust::ca::Authority;
 use crate::control::trust::work_key::Signer;
+use crate::crypto::pki;
 use crate::error::{Doing, Result};
 use crate::model::ids::{NodeId, ReplicaId, ServiceId};
 use crate::model::node_progress::WorkState;
@@ -41,7 +42,7 @@ impl Documents {
                     replicas than its work may have; the newest are left out"
             );
         }
-        let authorities = certificates(&self.ca.trusted()?.pem);
+        let authorities = pki::certificates(&self.ca.trusted()?.pem);
         let document = Document { v: FORM, node_id: node_id.clone(), version, replicas, authorities };
         self.signer.sign(&document, self.ca.vouching()?.as_ref())
     }
@@ -79,12 +80,6 @@ impl Documents {
             replicas,
         })
     }
-}
-
-/// Each certificate of a PEM text.
-fn certificates(pem: &str) -> Vec<String> {
-    let each = pem.split_inclusive("-----END CERTIFICATE-----").map(str::trim_start);
-    each.filter(|text| !text.is_empty()).map(|text| format!("{text}\n")).collect()
 }
 
 /// The replicas of a node, each with the spec of its generation, and those beyond the limits.

@@ -419,12 +419,12 @@ const PATH_WORDS: &[&str] = &[
     "add-node", "all", "api-tokens", "app.js", "apply", "auth", "backups", "bootstrap", "ca", "cancel", "certificates",
     "cluster", "cluster-settings", "cordon", "create", "delete", "docs", "download", "drain", "endpoints", "etcd",
     "events", "explain", "favicon.ico", "health", "heartbeat", "join", "join-tokens", "keep-run", "labels", "leases",
-    "login", "logout", "me", "metrics", "mode", "move", "new-service", "node", "nodes", "openapi.json", "password",
-    "pause", "plan", "previous", "rebalance", "reboot-marker", "reconcile", "renew", "replicas", "restart", "restore",
-    "resume", "revisions", "revoke", "rollback", "rollout", "rotate", "rotate-wg-keys", "room", "runs",
-    "router-assignments", "scheduler", "self", "services", "sessions", "settings", "snapshot", "snapshots", "spec",
-    "static", "status", "stream", "style.css", "support", "support-bundles", "theme", "token", "tokens", "ui",
-    "uncordon", "updates", "users", "version", "wireguard", "work",
+    "login", "logout", "logs", "me", "metrics", "mode", "move", "new-service", "node", "nodes", "openapi.json",
+    "password", "pause", "plan", "previous", "rebalance", "reboot-marker", "reconcile", "relay", "renew", "replicas",
+    "restart", "restore", "resume", "revisions", "revoke", "rollback", "rollout", "room", "rotate", "rotate-wg-keys",
+    "router-assignments", "run", "runs", "scheduler", "self", "services", "sessions", "settings", "snapshot",
+    "snapshots", "spec", "static", "status", "stream", "style.css", "support", "support-bundles", "theme", "token",
+    "tokens", "ui", "uncordon", "updates", "users", "version", "wireguard", "work",
 ];
 
 /// True for a word in the path of one of our routes.

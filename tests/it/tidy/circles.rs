@@ -9,11 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// work of a node does not know each other, but `reconcile` knows all of it.
 const AGENT_PARTS: &[(&str, &[&str])] = &[
     ("agent/config", &["model", "runner"]),
+    ("agent/hands", &["model", "runner"]),
     ("agent/identity", &["crypto", "model"]),
     ("agent/ledger", &["agent/identity", "model"]),
     ("agent/updater", &["model"]),
     ("agent/report", &["model", "sys"]),
-    ("agent/link", &["agent/identity", "agent/ledger", "agent/report", "client", "crypto", "model", "runner"]),
+    (
+        "agent/link",
+        &["agent/hands", "agent/identity", "agent/ledger", "agent/report", "client", "crypto", "model", "runner"],
+    ),
     ("agent/reconcile", &["agent/ledger", "agent/updater", "model"]),
     ("agent/doctor", &["agent/identity", "agent/ledger", "agent/link", "crypto", "model", "sys"]),
 ];
