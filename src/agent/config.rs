@@ -3,7 +3,6 @@
 
 use crate::model::leases::{AGENT_LEASE_TTL_S, LEASE_TTL_RANGE_S};
 use crate::runner::policy::POLICY;
-use crate::sys::notify;
 use log::LevelFilter;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,9 @@ const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
 
 /// Directory of the runner's files, below the data directory.
 const RUNNER_DIR: &str = "runner";
+
+/// Variable that systemd sets for its units.
+const UNIT: &str = "NOTIFY_SOCKET";
 
 /// Place of the runner, which runs the replicas of this node.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,7 +122,7 @@ impl AgentConfig {
             update_dir: data_dir.join(UPDATE_DIR),
             update_state: PathBuf::from(UPDATE_STATE),
             // A unit that does not say otherwise is one of 2.0.0, whose sandbox would be the replicas' as well.
-            runner: if notify::is_unit() { RunnerPlace::None } else { RunnerPlace::Inside },
+            runner: if std::env::var_os(UNIT).is_some() { RunnerPlace::None } else { RunnerPlace::Inside },
             runner_dir: data_dir.join(RUNNER_DIR),
             runner_policy: PathBuf::from(POLICY),
             log_level: LevelFilter::Info,

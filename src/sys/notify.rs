@@ -17,17 +17,8 @@ pub fn stopping() {
     notify("STOPPING=1");
 }
 
-fn socket() -> Option<std::ffi::OsString> {
-    std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty())
-}
-
-/// True if systemd has started this process as a unit that reports to it.
-pub fn is_unit() -> bool {
-    socket().is_some()
-}
-
 fn notify(state: &str) {
-    let Some(socket) = socket() else { return };
+    let Some(socket) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) else { return };
     if let Err(e) = send(&socket, state) {
         log::warn!(target: "system", event = "notify.failed", state, error:% = e;
             "Could not notify the service manager");

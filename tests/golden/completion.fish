@@ -4,7 +4,7 @@ function __uptimemesh_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --role --lease-state --label --username --password-file --password --api-token-file --data-dir -o --format --color --api-url --ca-file --context --settings-file --name --mesh-ip --set --remove --timeout --reserve-cpu --reserve-memory --cpu --memory --ttl --for-node --core-ttl --worker-ttl -f --file --to --service --node --snapshot --replica --address --port --primary --secondary --max-moves --setup-code --new-password-file --fingerprint --new-password --app-name --app-env --database-url --server-host --server-port --tls --advertise-addresses --tls-names --tls-cert-file --tls-key-file --trusted-proxies --base-path --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --clock-wait-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-idle-seconds --http-requests-per-second-max --days --category --level --since --limit --output --request-file --version-url --channel --want-version --bin --restart-command --health-url --status-file --health-wait --settle --release-key --ring --ring-wait --ring-label --config --tries --state-dir --rings --wait-seconds --lost-max --out --key-file --expires-days --artifact --as --bytes-max --node-id --identity-dir --join-file --token-file --token --api-endpoint --lease-ttl --update-dir --update-state --runner --runner-policy --lease-token --status-json --dir --socket --runs-dir --policy --agent-user --at-most --authority
+        else if contains -- $word --role --lease-state --label --username --password-file --password --api-token-file --data-dir -o --format --color --api-url --ca-file --context --settings-file --name --mesh-ip --set --remove --timeout --reserve-cpu --reserve-memory --cpu --memory --ttl --for-node --core-ttl --worker-ttl -f --file --to --service --node --snapshot --since --tail --replica --address --port --primary --secondary --max-moves --setup-code --new-password-file --fingerprint --new-password --app-name --app-env --database-url --server-host --server-port --tls --advertise-addresses --tls-names --tls-cert-file --tls-key-file --trusted-proxies --base-path --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --clock-wait-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-idle-seconds --http-requests-per-second-max --days --category --level --limit --output --request-file --version-url --channel --want-version --bin --restart-command --health-url --status-file --health-wait --settle --release-key --ring --ring-wait --ring-label --config --tries --state-dir --rings --wait-seconds --lost-max --out --key-file --expires-days --artifact --as --bytes-max --node-id --identity-dir --join-file --token-file --token --api-endpoint --lease-ttl --update-dir --update-state --runner --runner-policy --lease-token --status-json --dir --socket --runs-dir --policy --agent-user --at-most --authority
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -65,6 +65,7 @@ complete -c uptimemesh -n '__uptimemesh_after replica' -a restart -d 'Request a 
 complete -c uptimemesh -n '__uptimemesh_after replica' -a snapshot -d 'Request a snapshot of a replica\'s data.'
 complete -c uptimemesh -n '__uptimemesh_after replica' -a restore -d 'Request a restore of a replica\'s data.'
 complete -c uptimemesh -n '__uptimemesh_after replica' -a delete -d 'Remove a replica and its endpoints.'
+complete -c uptimemesh -n __uptimemesh_after -a logs -d 'Show the output of a service\'s replicas, or of one replica.'
 complete -c uptimemesh -n __uptimemesh_after -a endpoint -d 'list, show, create, mark, delete'
 complete -c uptimemesh -n '__uptimemesh_after endpoint' -a list -d 'List replica endpoints.'
 complete -c uptimemesh -n '__uptimemesh_after endpoint' -a show -d 'Print an endpoint.'
@@ -765,6 +766,25 @@ complete -c uptimemesh -n '__uptimemesh_in replica delete' -l ca-file -r -F -d '
 complete -c uptimemesh -n '__uptimemesh_in replica delete' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
 complete -c uptimemesh -n '__uptimemesh_in replica delete' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in replica delete' -s h -l help -d 'print this help'
+complete -c uptimemesh -n '__uptimemesh_in logs' -s f -l follow -d 'continue with new lines, until it is stopped'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l since -x -d 'lines since this moment only, as 2026-11-23T20:12:26Z, or as 10m, 2h or 3d ago'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l tail -x -d 'newest lines of each replica (default 100, with --since all)'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l node -x -d 'replicas on this node only'
+complete -c uptimemesh -n '__uptimemesh_in logs' -s t -l timestamps -d 'show the time of each line'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l username -x -d 'user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l password-file -r -F -d 'file with the password; - reads standard input'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l password -x -d 'the password; others on this machine can see it [UPTIMEMESH_PASSWORD]'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l api-token-file -r -F -d 'file with an API token, instead of name and password [UPTIMEMESH_API_TOKEN]'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l data-dir -x -a '(__fish_complete_directories)' -d 'data directory of a server on this machine: who can read it needs no password [DATA_DIR]'
+complete -c uptimemesh -n '__uptimemesh_in logs' -s o -l format -x -d 'table, wide, json, jsonl or name (default: table; in a pipe tab-separated)'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l json -d 'print JSON, as -o json'
+complete -c uptimemesh -n '__uptimemesh_in logs' -s q -l quiet -d 'print ids only of a list, else only errors and new secrets'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l color -x -d 'auto, always or never (default auto: on a terminal without NO_COLOR)'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
+complete -c uptimemesh -n '__uptimemesh_in logs' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
+complete -c uptimemesh -n '__uptimemesh_in logs' -s h -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in endpoint list' -s w -l watch -d 'follow changes; a pipe gets the rows that changed, removed ones after a -'
 complete -c uptimemesh -n '__uptimemesh_in endpoint list' -l username -x -d 'user to sign in with a password (default admin) [UPTIMEMESH_USERNAME]'
 complete -c uptimemesh -n '__uptimemesh_in endpoint list' -l password-file -r -F -d 'file with the password; - reads standard input'
@@ -2026,7 +2046,7 @@ complete -c uptimemesh -n '__uptimemesh_in join' -s h -l help -d 'print this hel
 complete -c uptimemesh -n '__uptimemesh_in agent' -l ttl -x -d 'life of a lease, 10 to 300 (default 15); a heartbeat goes out at a third of it'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-dir -x -a '(__fish_complete_directories)' -d 'where updates that the control plane wants are written down (default update, in the data directory)'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-state -r -F -d 'file with the state of the updater (default /var/lib/uptimemesh-update/state.json)'
-complete -c uptimemesh -n '__uptimemesh_in agent' -l runner -x -d 'inside (the agent runs the node\'s replicas), none, or the socket of `uptimemesh runner` (default inside) [UPTIMEMESH_RUNNER]'
+complete -c uptimemesh -n '__uptimemesh_in agent' -l runner -x -d 'inside (the agent runs the node\'s replicas), none, or the socket of `uptimemesh runner` (default inside; in a unit of systemd none) [UPTIMEMESH_RUNNER]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l runner-policy -r -F -d 'file that says who replicas may run as (default /etc/uptimemesh/runner.conf) [UPTIMEMESH_RUNNER_POLICY]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-level -x -d 'DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-file -r -F -d 'log file beside stderr [LOG_FILE]'
@@ -2179,6 +2199,7 @@ complete -c uptimemesh -n '__uptimemesh_after help' -a bootstrap
 complete -c uptimemesh -n '__uptimemesh_after help' -a ca
 complete -c uptimemesh -n '__uptimemesh_after help' -a service
 complete -c uptimemesh -n '__uptimemesh_after help' -a replica
+complete -c uptimemesh -n '__uptimemesh_after help' -a logs
 complete -c uptimemesh -n '__uptimemesh_after help' -a endpoint
 complete -c uptimemesh -n '__uptimemesh_after help' -a router
 complete -c uptimemesh -n '__uptimemesh_after help' -a scheduler

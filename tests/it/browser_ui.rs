@@ -61,13 +61,14 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.goto("/ui/services");
     browser.click("New service");
     browser.fill("id", "web");
-    browser.fill("spec", "{\n\"image\": \"nginx\",\n\"ports\": [0],\n\"scheduling\": {\"desired_replicas\": 1}\n}");
+    let wrong = "{\n\"driver\": \"none\",\n\"ports\": [0],\n\"scheduling\": {\"desired_replicas\": 1}\n}";
+    browser.fill("spec", wrong);
     browser.click("Create the service");
     browser.sees("Input should be greater than or equal to 1");
     let line = browser.js("return document.querySelector('.fault').previousSibling.textContent");
     assert_eq!(line, "\"ports\": [0],");
     browser.complaints();
-    browser.fill("spec", "{\"image\": \"nginx\", \"scheduling\": {\"desired_replicas\": 1}}");
+    browser.fill("spec", "{\"driver\": \"none\", \"image\": \"nginx\", \"scheduling\": {\"desired_replicas\": 1}}");
     browser.click("Create the service");
     browser.sees("Service created");
     browser.sees("1 of 1");
@@ -79,7 +80,7 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.sees("Rollout started");
     browser.sees("Rolling out generation 2: 0 of 1 replicas run it.");
     browser.click("Edit spec");
-    browser.fill("spec", "{\"image\": \"nginx:2\", \"scheduling\": {\"desired_replicas\": 1}}");
+    browser.fill("spec", "{\"driver\": \"none\", \"image\": \"nginx:2\", \"scheduling\": {\"desired_replicas\": 1}}");
     browser.click("Save as a new generation");
     browser.sees("Spec saved");
     browser.goto("/ui/services/web/revisions/1");
@@ -96,7 +97,7 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.click("Set mode");
     browser.sees("The scheduler is manual");
     browser.goto("/ui/services/web/spec");
-    browser.fill("spec", "{\"image\": \"nginx\", \"scheduling\": {\"desired_replicas\": 2}}");
+    browser.fill("spec", "{\"driver\": \"none\", \"image\": \"nginx\", \"scheduling\": {\"desired_replicas\": 2}}");
     browser.click("Save as a new generation");
     browser.sees("1 of 2");
     browser.goto("/ui/scheduler");

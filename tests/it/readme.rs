@@ -121,7 +121,7 @@ fn a_newcomer_gets_a_service_and_two_living_nodes() {
     fs::write(here.join("web.json"), spec.replace("\"ports\"", "\"environment\": {\"A\": \"b\"}, \"ports\"")).unwrap();
     let changed = shell.run(here.path(), &topic("services")[0]);
     assert!(changed.starts_with("Changed web, now generation 2.\n") && changed.contains("\n2\t"), "{changed}");
-    shell.run(here.path(), "uptimemesh service delete web");
+    shell.run(here.path(), "uptimemesh service delete web --force");
     until("its program has ended", || TcpListener::bind(("127.0.0.1", shell.port)).ok());
     fs::write(here.join("new-password"), "another password").unwrap();
     shell.run(here.path(), &topic("security")[0]);

@@ -119,7 +119,8 @@ fn a_service_outlives_a_machine() {
     let _agent_c = fleet.join(c.path(), "c");
     fleet.three_alive();
 
-    let spec = json!({"image": "one", "scheduling": {"desired_replicas": 3, "lost_after_seconds": 2}});
+    let spec =
+        json!({"driver": "none", "image": "one", "scheduling": {"desired_replicas": 3, "lost_after_seconds": 2}});
     assert_eq!(fleet.apply(&spec), "Created web, generation 1.\n");
     assert_eq!(fleet.places(), places(&[("a", 1), ("b", 1), ("c", 1)]));
     assert_eq!(fleet.apply(&spec), "web is unchanged, generation 1.\n");
