@@ -100,8 +100,8 @@ fn a_newcomer_gets_a_service_and_two_living_nodes() {
     let shell = Shell { url: format!("http://{}", client.address), port: free_port() };
 
     let run = shell.run(here.path(), &blocks("Say what should run")[0]);
-    assert!(run.starts_with("Created web, generation 1.\n") && run.contains("Directory listing for /"), "{run}");
-    assert!(run.contains("\nREPLICA\t") && run.contains("\tweb\t") && run.contains("GET / HTTP/1.1"), "{run}");
+    assert!(run.starts_with("Created web, generation 1.\n") && run.contains(" 200 OK"), "{run}");
+    assert!(run.contains("\nREPLICA\t") && run.contains("\tweb\t") && run.contains("HEAD / HTTP/1.1"), "{run}");
 
     let second = blocks("Join a second node");
     fs::write(there.join("join"), shell.run(here.path(), &second[0])).unwrap();
