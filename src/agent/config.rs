@@ -14,8 +14,8 @@ const UPDATE_STATE: &str = "/var/lib/uptimemesh-update/state.json";
 /// Directory of the runner's files, below the data directory.
 const RUNNER_DIR: &str = "runner";
 
-/// Variable that systemd sets for its units.
-const UNIT: &str = "NOTIFY_SOCKET";
+/// Variables that systemd and OpenRC set for their services.
+const OF_SERVICES: [&str; 2] = ["NOTIFY_SOCKET", "RC_SVCNAME"];
 
 /// Place of the runner, which runs the replicas of this node.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,8 +80,8 @@ const RUNNER: AgentSetting = setting(
     "runner",
     "UPTIMEMESH_RUNNER",
     "PLACE",
-    "inside (the agent runs the node's replicas), none, or the socket of `uptimemesh runner` (default inside; in a \
-        unit of systemd none) [UPTIMEMESH_RUNNER]",
+    "inside (the agent runs the node's replicas), none, or the socket of `uptimemesh runner` (default inside; for a \
+        service of systemd or OpenRC none) [UPTIMEMESH_RUNNER]",
 );
 const POLICY_FILE: AgentSetting = setting(
     "runner-policy",
@@ -117,12 +117,13 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// The configuration where nothing is given, for this data directory.
     pub fn in_dir(data_dir: &Path) -> AgentConfig {
+        let is_service = OF_SERVICES.iter().any(|name| std::env::var_os(name).is_some());
         AgentConfig {
             lease_ttl_s: AGENT_LEASE_TTL_S,
             update_dir: data_dir.join(UPDATE_DIR),
             update_state: PathBuf::from(UPDATE_STATE),
-            // A unit that does not say otherwise is one of 2.0.0, whose sandbox would be the replicas' as well.
-            runner: if std::env::var_os(UNIT).is_some() { RunnerPlace::None } else { RunnerPlace::Inside },
+            // A service that does not say otherwise is one of 2.0.0: its sandbox would be the replicas' as well.
+            runner: if is_service { RunnerPlace::None } else { RunnerPlace::Inside },
             runner_dir: data_dir.join(RUNNER_DIR),
             runner_policy: PathBuf::from(POLICY),
             log_level: LevelFilter::Info,

@@ -186,17 +186,18 @@ impl Service {
             if let Some(abilities) = message.abilities {
                 self.abilities.set(Some(abilities));
                 *failures = 0;
-                {
-                    let mut sending = lock(&self.sending);
-                    sending.stream = waiting.take();
-                    sending.send();
-                }
                 log::info!(
                     target: "agent", event = "agent.runner_connected", socket:% = self.socket.display();
                     "Connected to the runner of this machine"
                 );
             }
             if let Some(status) = message.status {
+                // The runner reads once its first report is written: before it, both could wait for the other to read.
+                if let Some(stream) = waiting.take() {
+                    let mut sending = lock(&self.sending);
+                    sending.stream = Some(stream);
+                    sending.send();
+                }
                 let refused = lock(&self.refused);
                 let mut reports = apply(&self.reports.get(), status);
                 reports.refused = reports.refused.or_else(|| refused.clone());

@@ -105,7 +105,9 @@ impl Agent {
         let report = Report::new(&run.id, facts.clone(), reconciler.watch(), abilities);
         let contact = Watch::new(None);
         let held = Held::load(&identity.dir, &identity.ca_pem, &identity.node_id);
-        let relays = Relays::new(contact.clone(), runner.as_ref().map(|_| config.runner_dir.join("logs")));
+        // Logs of root's runner are root's.
+        let is_inside = matches!(runner.as_deref(), Some(Hands::Inside(_)));
+        let relays = Relays::new(contact.clone(), is_inside.then(|| config.runner_dir.join("logs")));
         let work_call = WorkCall::new(contact.clone(), held, runner.clone(), relays);
         let (ttl_s, publish_to) = (config.lease_ttl_s, contact.clone());
         let link = Link::new(control_plane, identity, ttl_s, report, accepted.clone(), publish_to)?;

@@ -13,18 +13,8 @@ pub const COMMANDS: &[Command] =
     &[command("help", "[NOUN] [VERB]", "Print an overview, or the help of a noun or a command.", &[], help)];
 
 /// Commands that matter first, in the order in which a newcomer needs them.
-const FIRST: &[&str] = &[
-    "up",
-    "login",
-    "status",
-    "token create",
-    "join",
-    "node list",
-    "service apply",
-    "service list",
-    "node drain",
-    "event list",
-];
+const FIRST: &[&str] =
+    &["up", "login", "status", "token create", "join", "node list", "service apply", "logs", "node drain"];
 /// Columns of a screen.
 const COLUMNS: usize = 80;
 /// Width of the names in a list, and of those in the overview, which has less room.

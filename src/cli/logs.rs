@@ -26,14 +26,9 @@ const RETRY: Duration = Duration::from_secs(2);
 const COLOURS: &[u8] = &[36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
 
 /// Every command of this file.
-pub const COMMANDS: &[Command] = &[command(
-    "logs",
-    "SERVICE|REPLICA",
-    "Show the output of a service's replicas, or of one replica.",
-    &[OPTIONS, SIGN_IN],
-    logs,
-)
-.example("uptimemesh logs web --follow --since 10m")];
+pub const COMMANDS: &[Command] =
+    &[command("logs", "NAME", "Show the output of a service, or of one replica.", &[OPTIONS, SIGN_IN], logs)
+        .example("uptimemesh logs web --follow --since 10m")];
 
 fn logs(args: &Args) -> Result<(), Failure> {
     let since = args.get("since").and_then(|text| {

@@ -114,6 +114,7 @@ const GROUPS: &[Group] = &[
             updates::COMMANDS,
             config::COMMANDS,
             release::COMMANDS,
+            runner::COMMANDS,
         ],
     },
     Group {
@@ -123,7 +124,6 @@ const GROUPS: &[Group] = &[
             server::COMMANDS,
             join::COMMANDS,
             agent::COMMANDS,
-            runner::COMMANDS,
             doctor::COMMANDS,
             shells::COMMANDS,
             units::COMMANDS,

@@ -15,9 +15,14 @@ pub enum Keeping {
     Cannot,
 }
 
-/// The drivers of a node's runner; `None` if the node reports no runner.
+/// The drivers of a node's runner; `None` if the node reports no runner. Those of one that has not said yet may be all:
+/// what it runs already is not moved because its agent was there first.
 pub fn drivers(runner: Option<&Value>) -> Option<Vec<Driver>> {
-    let drivers = runner?.as_object()?.get("drivers")?.as_array()?;
+    let runner = runner?.as_object()?;
+    let drivers = runner.get("drivers")?.as_array()?;
+    if drivers.is_empty() && runner.get("away") == Some(&Value::Bool(true)) {
+        return Some(vec![Driver::Process, Driver::Container]);
+    }
     Some(drivers.iter().filter_map(|word| Driver::parse(word.as_str()?)).filter(|d| *d != Driver::None).collect())
 }
 
@@ -55,5 +60,7 @@ mod tests {
             assert_eq!(of(without.clone(), process), Keeping::Record, "{without}");
         }
         assert_eq!(of(json!({"drivers": []}), process), Keeping::Cannot);
+        assert_eq!(of(json!({"drivers": [], "away": true}), process), Keeping::Runs);
+        assert_eq!(of(json!({"drivers": ["process"], "away": true}), container), Keeping::Cannot);
     }
 }

@@ -318,13 +318,15 @@ fn alive(runs: &[SeenRun]) -> Option<&SeenRun> {
 /// A replica as it is wanted here, with the probe of its health; `None` for a record.
 fn assigned(assignment: &Assignment, policy: &Policy, drivers: &[Driver]) -> Option<Assigned> {
     let wanted = wanted::wanted(assignment, policy, drivers)?;
-    let user = wanted.workload.user.as_deref().and_then(Account::find);
+    let user = wanted.workload.user.as_deref().map(Account::find);
+    // A check must not get the runner's rights because its user has gone.
+    let has_user = !matches!(user, Some(None));
     let like = Like {
         environment: wanted.workload.environment.clone(),
         working_dir: wanted.workload.working_dir.clone(),
-        user: user.map(|account| (account.uid, account.gid())),
+        user: user.flatten().map(|account| (account.uid, account.gid())),
     };
-    let probe = wanted.workload.health.clone().map(|health| Probe { health, like });
+    let probe = wanted.workload.health.clone().filter(|_| has_user).map(|health| Probe { health, like });
     Some(Assigned { assignment: assignment.clone(), wanted, probe })
 }
 

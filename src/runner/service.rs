@@ -10,7 +10,7 @@ use crate::clock;
 use crate::error::{Chain, Doing, Result};
 use crate::model::ids::ReplicaId;
 use crate::model::node_status::{NodeStatus, ReplicaReport, RunWord, WorkRefusal};
-use crate::model::node_work::NodeWork;
+use crate::model::node_work::{NodeWork, WorkVersion};
 use crate::sys::{local_socket, owner};
 use crate::thread::{Watch, catch_panic, lock, spawn};
 use std::collections::BTreeMap;
@@ -35,6 +35,8 @@ pub struct Service {
     ledger: Mutex<Ledger>,
     runner: Runner,
     reports: Watch<Arc<Reports>>,
+    /// The work that the runner has.
+    given: Mutex<Option<WorkVersion>>,
     /// The last work that was handed over, if it is not believed.
     refused: Mutex<Option<WorkRefusal>>,
     clients: Mutex<BTreeMap<usize, Client>>,
@@ -60,6 +62,7 @@ impl Service {
         }
         let reports = runner.reports();
         Arc::new(Service {
+            given: Mutex::new(ledger.document().map(|document| document.version)),
             ledger: Mutex::new(ledger),
             runner,
             reports,
@@ -104,8 +107,11 @@ impl Service {
     fn take(&self, work: &NodeWork) -> Result<()> {
         let mut ledger = lock(&self.ledger);
         let refused = match ledger.take(work) {
-            Ok(is_new) => {
-                if let Some(document) = ledger.document().filter(|_| is_new) {
+            Ok(_) => {
+                let mut given = lock(&self.given);
+                // Also work that was written down by a call that then failed.
+                if let Some(document) = ledger.document().filter(|document| *given != Some(document.version)) {
+                    *given = Some(document.version);
                     self.runner.take(document);
                     log::info!(
                         target: "runner", event = "runner.work", node_id:% = document.node_id,

@@ -66,10 +66,21 @@ pub fn check(line: &[String], like: &Like, at_most: Duration) -> std::result::Re
         // The standard library gives up root's other groups with it.
         command.uid(uid).gid(gid);
     }
-    match bounded(command, program, &[], at_most) {
-        Ok((_, status)) if status.success() => Ok(()),
-        Ok((_, status)) => Err(format!("{program} ended with {status}")),
-        Err(e) => Err(Chain(&e).to_string()),
+    // Nothing reads its output: a process that it leaves behind would keep a reader waiting.
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+    let end = clock::tick() + at_most;
+    let mut child = command.spawn().map_err(|e| format!("{program}: {e}"))?;
+    match wait(&mut child, end) {
+        Ok(Some(status)) if status.success() => Ok(()),
+        Ok(Some(status)) => Err(format!("{program} ended with {status}")),
+        Ok(None) => {
+            stop(child);
+            Err(Chain(&late(program, at_most)).to_string())
+        }
+        Err(e) => {
+            stop(child);
+            Err(format!("{program}: {e}"))
+        }
     }
 }
 

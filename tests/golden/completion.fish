@@ -4,7 +4,7 @@ function __uptimemesh_words
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --role --lease-state --label --username --password-file --password --api-token-file --data-dir -o --format --color --api-url --ca-file --context --settings-file --name --mesh-ip --set --remove --timeout --reserve-cpu --reserve-memory --cpu --memory --ttl --for-node --core-ttl --worker-ttl -f --file --to --service --node --snapshot --since --tail --replica --address --port --primary --secondary --max-moves --setup-code --new-password-file --fingerprint --new-password --app-name --app-env --database-url --server-host --server-port --tls --advertise-addresses --tls-names --tls-cert-file --tls-key-file --trusted-proxies --base-path --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --clock-wait-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-idle-seconds --http-requests-per-second-max --days --category --level --limit --output --request-file --version-url --channel --want-version --bin --restart-command --health-url --status-file --health-wait --settle --release-key --ring --ring-wait --ring-label --config --tries --state-dir --rings --wait-seconds --lost-max --out --key-file --expires-days --artifact --as --bytes-max --node-id --identity-dir --join-file --token-file --token --api-endpoint --lease-ttl --update-dir --update-state --runner --runner-policy --lease-token --status-json --dir --socket --runs-dir --policy --agent-user --at-most --authority
+        else if contains -- $word --role --lease-state --label --username --password-file --password --api-token-file --data-dir -o --format --color --api-url --ca-file --context --settings-file --name --mesh-ip --set --remove --timeout --reserve-cpu --reserve-memory --cpu --memory --ttl --for-node --core-ttl --worker-ttl -f --file --to --service --node --snapshot --since --tail --replica --address --port --primary --secondary --max-moves --setup-code --new-password-file --fingerprint --new-password --app-name --app-env --database-url --server-host --server-port --tls --advertise-addresses --tls-names --tls-cert-file --tls-key-file --trusted-proxies --base-path --log-level --log-file --log-db-queries --log-db-query-params --log-sql-max-length --auth-cookie-secure --auth-session-ttl-seconds --auth-session-idle-seconds --cluster-pki-dir --node-cert-validity-days --cluster-lease-token-ttl-seconds --heartbeat-signature-max-skew-seconds --clock-wait-seconds --backup-dir --backup-passphrase-file --backup-before-upgrade --http-connections-max --http-connections-per-address-max --http-idle-seconds --http-requests-per-second-max --days --category --level --limit --output --request-file --version-url --channel --want-version --bin --restart-command --health-url --status-file --health-wait --settle --release-key --ring --ring-wait --ring-label --config --tries --state-dir --rings --wait-seconds --lost-max --out --key-file --expires-days --artifact --as --bytes-max --dir --socket --runs-dir --policy --agent-user --at-most --node-id --authority --identity-dir --join-file --token-file --token --api-endpoint --lease-ttl --update-dir --update-state --runner --runner-policy --lease-token --status-json
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -65,7 +65,7 @@ complete -c uptimemesh -n '__uptimemesh_after replica' -a restart -d 'Request a 
 complete -c uptimemesh -n '__uptimemesh_after replica' -a snapshot -d 'Request a snapshot of a replica\'s data.'
 complete -c uptimemesh -n '__uptimemesh_after replica' -a restore -d 'Request a restore of a replica\'s data.'
 complete -c uptimemesh -n '__uptimemesh_after replica' -a delete -d 'Remove a replica and its endpoints.'
-complete -c uptimemesh -n __uptimemesh_after -a logs -d 'Show the output of a service\'s replicas, or of one replica.'
+complete -c uptimemesh -n __uptimemesh_after -a logs -d 'Show the output of a service, or of one replica.'
 complete -c uptimemesh -n __uptimemesh_after -a endpoint -d 'list, show, create, mark, delete'
 complete -c uptimemesh -n '__uptimemesh_after endpoint' -a list -d 'List replica endpoints.'
 complete -c uptimemesh -n '__uptimemesh_after endpoint' -a show -d 'Print an endpoint.'
@@ -148,15 +148,15 @@ complete -c uptimemesh -n '__uptimemesh_after release' -a keygen -d 'Create a ke
 complete -c uptimemesh -n '__uptimemesh_after release' -a sign -d 'Sign a release\'s version.json, into version.json.sig.'
 complete -c uptimemesh -n '__uptimemesh_after release' -a verify -d 'Check a version.json and its version.json.sig.'
 complete -c uptimemesh -n '__uptimemesh_after release' -a fetch -d 'Fetch a file of a release, where curl and wget are missing.'
+complete -c uptimemesh -n __uptimemesh_after -a runner -d 'Run what is assigned to this machine, as a service of root\'s.'
+complete -c uptimemesh -n '__uptimemesh_after runner' -a stop-all -d 'Stop all replicas of this machine, each with its grace, until the runner starts again.'
+complete -c uptimemesh -n '__uptimemesh_after runner' -a trust -d 'Show or set whose work this machine\'s runner believes.'
 complete -c uptimemesh -n __uptimemesh_after -a up -d 'Start a control plane, enrol this machine, run its agent.'
 complete -c uptimemesh -n __uptimemesh_after -a serve -d 'Start a control plane without an agent.'
 complete -c uptimemesh -n __uptimemesh_after -a migrate -d 'Bring the database up to date, then exit.'
 complete -c uptimemesh -n __uptimemesh_after -a join -d 'Enrol this machine as a node.'
 complete -c uptimemesh -n __uptimemesh_after -a agent -d 'Keep this node\'s lease alive, until it is stopped.'
 complete -c uptimemesh -n __uptimemesh_after -a heartbeat -d 'Send one heartbeat.'
-complete -c uptimemesh -n __uptimemesh_after -a runner -d 'Run what is assigned to this machine, as a service of root\'s.'
-complete -c uptimemesh -n '__uptimemesh_after runner' -a stop-all -d 'Stop all replicas of this machine, each with its grace, until the runner starts again.'
-complete -c uptimemesh -n '__uptimemesh_after runner' -a trust -d 'Show or set whose work this machine\'s runner believes.'
 complete -c uptimemesh -n __uptimemesh_after -a doctor -d 'Examine this machine and what of UptimeMesh is on it.'
 complete -c uptimemesh -n __uptimemesh_after -a man -d 'Print the manual page.'
 complete -c uptimemesh -n __uptimemesh_after -a completions -d 'Print the completion of bash, zsh or fish.'
@@ -1909,6 +1909,40 @@ complete -c uptimemesh -n '__uptimemesh_in release fetch' -l ca-file -r -F -d 'a
 complete -c uptimemesh -n '__uptimemesh_in release fetch' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
 complete -c uptimemesh -n '__uptimemesh_in release fetch' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in release fetch' -s h -l help -d 'print this help'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l dir -x -a '(__fish_complete_directories)' -d 'what the runner keeps: the node\'s work, logs (default /var/lib/uptimemesh-runner) [UPTIMEMESH_RUNNER_DIR]'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l socket -r -F -d 'socket for the agent (default /run/uptimemesh/runner.sock) [UPTIMEMESH_RUNNER_SOCKET]'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l runs-dir -x -a '(__fish_complete_directories)' -d 'state of what runs, gone after a boot (default /run/uptimemesh/runs)'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l policy -r -F -d 'what root lets replicas do (default /etc/uptimemesh/runner.conf)'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l agent-user -x -d 'the agent\'s user, who is heard beside root (default uptimemesh)'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l log-level -x -d 'DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l log-file -r -F -d 'log file beside stderr [LOG_FILE]'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
+complete -c uptimemesh -n '__uptimemesh_after runner' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
+complete -c uptimemesh -n '__uptimemesh_after runner' -s h -l help -d 'print this help'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l dir -x -a '(__fish_complete_directories)' -d 'what the runner keeps: the node\'s work, logs (default /var/lib/uptimemesh-runner) [UPTIMEMESH_RUNNER_DIR]'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l socket -r -F -d 'socket for the agent (default /run/uptimemesh/runner.sock) [UPTIMEMESH_RUNNER_SOCKET]'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l runs-dir -x -a '(__fish_complete_directories)' -d 'state of what runs, gone after a boot (default /run/uptimemesh/runs)'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l policy -r -F -d 'what root lets replicas do (default /etc/uptimemesh/runner.conf)'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l at-most -x -d 'longest wait, 1 to 3600 (default 280); each replica has its own grace within it'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
+complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -s h -l help -d 'print this help'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l dir -x -a '(__fish_complete_directories)' -d 'what the runner keeps: the node\'s work, logs (default /var/lib/uptimemesh-runner) [UPTIMEMESH_RUNNER_DIR]'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l socket -r -F -d 'socket for the agent (default /run/uptimemesh/runner.sock) [UPTIMEMESH_RUNNER_SOCKET]'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l runs-dir -x -a '(__fish_complete_directories)' -d 'state of what runs, gone after a boot (default /run/uptimemesh/runs)'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l policy -r -F -d 'what root lets replicas do (default /etc/uptimemesh/runner.conf)'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l node-id -x -d 'the node that this machine is, with --authority'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l authority -r -F -d 'certificates (PEM) of the cluster\'s authorities, the only ones to believe from now on'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l fingerprint -x -d 'of the certificates, take only the one with this SHA-256'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
+complete -c uptimemesh -n '__uptimemesh_in runner trust' -s h -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in up' -l node-id -x -d 'this machine\'s node (default: the one that has an identity here, or its host name) [UPTIMEMESH_NODE_ID]'
 complete -c uptimemesh -n '__uptimemesh_in up' -l identity-dir -x -a '(__fish_complete_directories)' -d 'where identities are kept, each in <node-id>/ (default: identities, in the data directory)'
 complete -c uptimemesh -n '__uptimemesh_in up' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
@@ -2046,7 +2080,7 @@ complete -c uptimemesh -n '__uptimemesh_in join' -s h -l help -d 'print this hel
 complete -c uptimemesh -n '__uptimemesh_in agent' -l ttl -x -d 'life of a lease, 10 to 300 (default 15); a heartbeat goes out at a third of it'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-dir -x -a '(__fish_complete_directories)' -d 'where updates that the control plane wants are written down (default update, in the data directory)'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l update-state -r -F -d 'file with the state of the updater (default /var/lib/uptimemesh-update/state.json)'
-complete -c uptimemesh -n '__uptimemesh_in agent' -l runner -x -d 'inside (the agent runs the node\'s replicas), none, or the socket of `uptimemesh runner` (default inside; in a unit of systemd none) [UPTIMEMESH_RUNNER]'
+complete -c uptimemesh -n '__uptimemesh_in agent' -l runner -x -d 'inside (the agent runs the node\'s replicas), none, or the socket of `uptimemesh runner` (default inside; for a service of systemd or OpenRC none) [UPTIMEMESH_RUNNER]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l runner-policy -r -F -d 'file that says who replicas may run as (default /etc/uptimemesh/runner.conf) [UPTIMEMESH_RUNNER_POLICY]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-level -x -d 'DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]'
 complete -c uptimemesh -n '__uptimemesh_in agent' -l log-file -r -F -d 'log file beside stderr [LOG_FILE]'
@@ -2067,40 +2101,6 @@ complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l ca-file -r -F -d 'autho
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
 complete -c uptimemesh -n '__uptimemesh_in heartbeat' -s h -l help -d 'print this help'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l dir -x -a '(__fish_complete_directories)' -d 'what the runner keeps: the node\'s work, logs (default /var/lib/uptimemesh-runner) [UPTIMEMESH_RUNNER_DIR]'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l socket -r -F -d 'socket for the agent (default /run/uptimemesh/runner.sock) [UPTIMEMESH_RUNNER_SOCKET]'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l runs-dir -x -a '(__fish_complete_directories)' -d 'state of what runs, gone after a boot (default /run/uptimemesh/runs)'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l policy -r -F -d 'what root lets replicas do (default /etc/uptimemesh/runner.conf)'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l agent-user -x -d 'the agent\'s user, who is heard beside root (default uptimemesh)'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l log-level -x -d 'DEBUG, INFO, WARNING or ERROR (default INFO) [LOG_LEVEL]'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l log-file -r -F -d 'log file beside stderr [LOG_FILE]'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
-complete -c uptimemesh -n '__uptimemesh_after runner' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
-complete -c uptimemesh -n '__uptimemesh_after runner' -s h -l help -d 'print this help'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l dir -x -a '(__fish_complete_directories)' -d 'what the runner keeps: the node\'s work, logs (default /var/lib/uptimemesh-runner) [UPTIMEMESH_RUNNER_DIR]'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l socket -r -F -d 'socket for the agent (default /run/uptimemesh/runner.sock) [UPTIMEMESH_RUNNER_SOCKET]'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l runs-dir -x -a '(__fish_complete_directories)' -d 'state of what runs, gone after a boot (default /run/uptimemesh/runs)'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l policy -r -F -d 'what root lets replicas do (default /etc/uptimemesh/runner.conf)'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l at-most -x -d 'longest wait, 1 to 3600 (default 280); each replica has its own grace within it'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
-complete -c uptimemesh -n '__uptimemesh_in runner stop-all' -s h -l help -d 'print this help'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l dir -x -a '(__fish_complete_directories)' -d 'what the runner keeps: the node\'s work, logs (default /var/lib/uptimemesh-runner) [UPTIMEMESH_RUNNER_DIR]'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l socket -r -F -d 'socket for the agent (default /run/uptimemesh/runner.sock) [UPTIMEMESH_RUNNER_SOCKET]'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l runs-dir -x -a '(__fish_complete_directories)' -d 'state of what runs, gone after a boot (default /run/uptimemesh/runs)'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l policy -r -F -d 'what root lets replicas do (default /etc/uptimemesh/runner.conf)'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l node-id -x -d 'the node that this machine is, with --authority'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l authority -r -F -d 'certificates (PEM) of the cluster\'s authorities, the only ones to believe from now on'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l fingerprint -x -d 'of the certificates, take only the one with this SHA-256'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l api-url -x -d 'the control plane (default http://127.0.0.1:8000) [UPTIMEMESH_API_URL]'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l ca-file -r -F -d 'authorities (PEM) to believe over https, instead of the system\'s [UPTIMEMESH_CA_FILE]'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l context -x -d 'the control plane that you signed in to under this name, instead of the current one [UPTIMEMESH_CONTEXT]'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -l settings-file -r -F -d 'take what this file says as the environment, over what is there; the units of services use it'
-complete -c uptimemesh -n '__uptimemesh_in runner trust' -s h -l help -d 'print this help'
 complete -c uptimemesh -n '__uptimemesh_in doctor' -s o -l format -x -d 'table, wide, json, jsonl or name (default: table; in a pipe tab-separated)'
 complete -c uptimemesh -n '__uptimemesh_in doctor' -l json -d 'print JSON, as -o json'
 complete -c uptimemesh -n '__uptimemesh_in doctor' -s q -l quiet -d 'print ids only of a list, else only errors and new secrets'
@@ -2220,13 +2220,13 @@ complete -c uptimemesh -n '__uptimemesh_after help' -a backup
 complete -c uptimemesh -n '__uptimemesh_after help' -a update
 complete -c uptimemesh -n '__uptimemesh_after help' -a config
 complete -c uptimemesh -n '__uptimemesh_after help' -a release
+complete -c uptimemesh -n '__uptimemesh_after help' -a runner
 complete -c uptimemesh -n '__uptimemesh_after help' -a up
 complete -c uptimemesh -n '__uptimemesh_after help' -a serve
 complete -c uptimemesh -n '__uptimemesh_after help' -a migrate
 complete -c uptimemesh -n '__uptimemesh_after help' -a join
 complete -c uptimemesh -n '__uptimemesh_after help' -a agent
 complete -c uptimemesh -n '__uptimemesh_after help' -a heartbeat
-complete -c uptimemesh -n '__uptimemesh_after help' -a runner
 complete -c uptimemesh -n '__uptimemesh_after help' -a doctor
 complete -c uptimemesh -n '__uptimemesh_after help' -a man
 complete -c uptimemesh -n '__uptimemesh_after help' -a completions

@@ -61,8 +61,7 @@ fn an_operator_works_a_day_in_the_browser() {
     browser.goto("/ui/services");
     browser.click("New service");
     browser.fill("id", "web");
-    let wrong = "{\n\"driver\": \"none\",\n\"ports\": [0],\n\"scheduling\": {\"desired_replicas\": 1}\n}";
-    browser.fill("spec", wrong);
+    browser.fill("spec", "{\n\"ports\": [0],\n\"scheduling\": {\"desired_replicas\": 1}\n}");
     browser.click("Create the service");
     browser.sees("Input should be greater than or equal to 1");
     let line = browser.js("return document.querySelector('.fault').previousSibling.textContent");
