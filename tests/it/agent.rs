@@ -207,8 +207,8 @@ fn a_connection_that_was_forgotten_on_the_way_costs_no_lease() {
     let agent =
         Running::start(elsewhere.path(), "agent", &["agent", "--node-id", "n", "--api-url", &url, "--ttl", "10"]);
     until("the agent beats", || elsewhere.join("data/identities/n/status.json").exists().then_some(()));
-    let two = || (made.load(Ordering::SeqCst) == before + 2).then_some(());
-    until("it has one connection for heartbeats, and one for the call that waits", two);
+    let three = || (made.load(Ordering::SeqCst) == before + 3).then_some(());
+    until("it has one connection for heartbeats, one for the call that waits, and one for reports", three);
     for _ in 0..2 {
         let beaten = admin.get("/nodes/n").json()["heartbeat_at"].clone();
         forgotten.store(made.load(Ordering::SeqCst), Ordering::SeqCst);
