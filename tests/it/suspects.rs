@@ -35,7 +35,7 @@ fn join(dir: &Dir, admin: &Client, node: &str) {
 }
 
 fn agent(dir: &Dir, name: &str, node: &str, url: &str) -> Running {
-    Running::start(dir.path(), name, &["agent", "--node-id", node, "--api-url", url, "--ttl", "300"])
+    Running::start(dir.path(), name, &["agent", "--node-id", node, "--api-url", url, "--ttl", "60"])
 }
 
 /// A call that waits, on a connection of the test.
